@@ -187,14 +187,21 @@ fn judge_header(bytes: &[u8], kind: Kind, bound: usize) -> Result<&[u8], DecodeE
     Ok(body)
 }
 
+/// What bincode counts against its limit for one byte of the wire, at most: a number counts as wide
+/// as it is in memory, a `u64` or a length as 8, even where its encoding is one byte. A smaller
+/// limit would refuse messages within their bound, such as an `Exec` with many short arguments.
+const COUNTED_PER_BYTE: usize = 8;
+
 /// bincode's limit is a type parameter: it bounds what a length prefix may make it allocate, so
 /// the small one is used wherever it can be.
 fn decode_body<M: DeserializeOwned>(body: &[u8], bound: usize) -> Result<(M, usize), DecodeError> {
+    const SMALL: usize = MESSAGE_BYTES_MAX * COUNTED_PER_BYTE;
+    const LARGE: usize = EXEC_BYTES_MAX * COUNTED_PER_BYTE;
     let standard = bincode::config::standard();
     let decoded = if bound <= MESSAGE_BYTES_MAX {
-        bincode::serde::decode_from_slice(body, standard.with_limit::<MESSAGE_BYTES_MAX>())
+        bincode::serde::decode_from_slice(body, standard.with_limit::<SMALL>())
     } else {
-        bincode::serde::decode_from_slice(body, standard.with_limit::<EXEC_BYTES_MAX>())
+        bincode::serde::decode_from_slice(body, standard.with_limit::<LARGE>())
     };
     decoded.map_err(|error| DecodeError::Body(error.to_string()))
 }

@@ -612,6 +612,9 @@ pub enum FromTemplate {
     Ready {
         /// Microseconds that it took.
         build_us: u64,
+        /// Which of the recipe's layered paths stay read-only, because the kernel refuses a private
+        /// layer over them (a locked mount below, overlayfs(5)).
+        read_only: Vec<Bytes>,
     },
     /// The mount tree cannot be prepared; the template exits.
     Unable(Failure),

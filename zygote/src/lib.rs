@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The server of zyg, and the two other roles that its processes have.
+//!
+//! [`server`] is the loop: sessions, pools, leases. [`template`] prepares a mount tree and clones
+//! zygotes. [`init`] is what a zygote runs as pid 1. The roles meet only on sockets, in the words of
+//! `zyg-protocol`.
+
+pub mod config;
+mod diagnose;
+mod failure;
+mod init;
+pub mod pool;
+pub mod server;
+mod sys;
+pub mod systemd;
+pub mod template;
+
+pub use sys::descriptors::{close_stdin, take_inherited as inherited_descriptor};
+pub use sys::process::daemonize;
+pub use sys::tty::{set_size as set_terminal_size, size as terminal_size};

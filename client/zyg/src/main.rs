@@ -1,1 +1,58 @@
-fn main(){}
+//! The `zyg` command: every role in one binary.
+//!
+//! `run` and `status` are clients; `serve` is the server; the role that the server starts itself
+//! as (a template) is taken before the command line is parsed.
+
+mod cli;
+mod relay;
+mod run;
+mod serve;
+mod signals;
+mod status;
+
+use clap::{CommandFactory, FromArgMatches};
+use cli::{Cli, Verb};
+use std::process::ExitCode;
+
+/// zyg itself failed: the command was not run, or how it ended is not known.
+pub const EXIT_FAILED: u8 = 125;
+/// The command was found and cannot be executed.
+pub const EXIT_NOT_EXECUTABLE: u8 = 126;
+/// The command was not found.
+pub const EXIT_NOT_FOUND: u8 = 127;
+/// The command was ended because its `--timeout` was over, as with timeout(1).
+pub const EXIT_TIMED_OUT: u8 = 124;
+
+fn main() -> ExitCode {
+    let role = std::env::args_os().nth(1);
+    if role.is_some_and(|role| role == zygote::template::ROLE) {
+        log_to_stderr("warn");
+        return zygote::template::main();
+    }
+    let matches = Cli::command().get_matches_from(std::env::args_os());
+    let parsed = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let done = match (parsed.verb, matches.subcommand()) {
+        (Verb::Run(run), Some((_, own))) => run::run(&run, &cli::mounts(own)),
+        (Verb::Serve(serve), _) => {
+            log_to_stderr("info");
+            serve::serve(&serve)
+        }
+        (Verb::Status(status), _) => status::status(&status),
+        (Verb::Config(config), _) => serve::check(&config),
+        (Verb::Run(_), None) => unreachable!("clap has parsed a subcommand"),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("zyg: {error:#}");
+        ExitCode::from(EXIT_FAILED)
+    })
+}
+
+/// Logs of this process, filtered by `ZYG_LOG` in the syntax of `RUST_LOG`.
+fn log_to_stderr(default: &str) {
+    let filter = env_logger::Env::new().filter_or("ZYG_LOG", default);
+    // A second initialisation is the only error, and there is no second.
+    let _ = env_logger::Builder::from_env(filter).try_init();
+}

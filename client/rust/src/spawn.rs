@@ -1,0 +1,228 @@
+//! From a command put together to a process that runs: the request is made of it, sent with its
+//! descriptors, and init's answer awaited.
+
+use crate::channel::{Answer, LeaseError, SendError};
+use crate::child::{Child, Streams};
+use crate::command::Command;
+use crate::stdio::{Passed, Stdio, Stream};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use zyg_protocol::limits::{EXEC_BYTES_MAX, EXEC_DESCRIPTORS_MAX, TARGET_DESCRIPTOR_MAX};
+use zyg_protocol::message::{Bytes, CommandId, Exec, Failure, FromInit};
+
+/// Why a command was not started. None of it runs.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The environment could not run it; says which step failed, and with what error.
+    #[error(transparent)]
+    Failed(Failure),
+    /// The lease has ended.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// A zero byte, which the kernel takes for the end.
+    #[error("{what} holds a zero byte")]
+    ZeroByte {
+        /// Which part of the command.
+        what: &'static str,
+    },
+    /// Arguments and environment exceed every bound.
+    #[error(
+        "arguments and environment are too large: the command does not fit into \
+         {EXEC_BYTES_MAX} bytes"
+    )]
+    TooBig,
+    /// A descriptor number outside the range.
+    #[error("descriptor number {0} is not between 0 and {TARGET_DESCRIPTOR_MAX}")]
+    DescriptorNumber(i32),
+    /// More descriptors than one command may be given.
+    #[error(
+        "{0} descriptors are to be passed, standard streams included, more than the \
+         {EXEC_DESCRIPTORS_MAX} that are allowed"
+    )]
+    TooManyDescriptors(usize),
+    /// The caller's working directory, where the command was to start, is not known.
+    #[error("failed to find the current directory: {0}")]
+    CurrentDirectory(#[source] io::Error),
+    /// A standard stream could not be made.
+    #[error("failed to open the command's standard {stream}: {source}")]
+    Stream {
+        /// `input`, `output` or `error`.
+        stream: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A large request could not be stored.
+    #[error("failed to store the request in memory: {0}")]
+    Store(#[source] io::Error),
+    /// The request could not be sent: a descriptor that is not open, in the main.
+    #[error("failed to send the request to the environment: {0}")]
+    Send(#[source] io::Error),
+}
+
+impl SpawnError {
+    /// The step that failed in the environment, and its error number; `None` if it did not get so
+    /// far. `ENOENT` of [`Step::Execute`](crate::Step::Execute): there is no such program; another
+    /// of its errors: it is there and cannot be executed.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// The error as a kind of the standard library, that of
+    /// [`std::process::Command::spawn`] where it has one.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Failed(failure) => io::Error::from_raw_os_error(failure.errno).kind(),
+            Self::Lease(LeaseError::Ended) => io::ErrorKind::ConnectionAborted,
+            Self::Lease(LeaseError::Malformed(_)) => io::ErrorKind::InvalidData,
+            Self::ZeroByte { .. } | Self::DescriptorNumber(_) | Self::TooManyDescriptors(_) => {
+                io::ErrorKind::InvalidInput
+            }
+            Self::TooBig => io::ErrorKind::ArgumentListTooLong,
+            Self::Lease(LeaseError::Socket(source))
+            | Self::CurrentDirectory(source)
+            | Self::Stream { source, .. }
+            | Self::Store(source)
+            | Self::Send(source) => source.kind(),
+        }
+    }
+}
+
+impl From<SpawnError> for io::Error {
+    fn from(error: SpawnError) -> Self {
+        Self::new(error.kind(), error)
+    }
+}
+
+impl From<SendError> for SpawnError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::TooLong => Self::TooBig,
+            SendError::Store(source) => Self::Store(source),
+            SendError::Socket(source) => Self::Send(source),
+        }
+    }
+}
+
+impl Command<'_> {
+    /// Starts the command, with `defaults` for the streams about which nothing was said.
+    pub(crate) fn spawn_with(&self, defaults: [Stdio; 3]) -> Result<Child, SpawnError> {
+        let channel = self.lease.channel();
+        let number = channel.number();
+        let standard = (io::stdin(), io::stdout(), io::stderr());
+        let inherited = [standard.0.as_fd(), standard.1.as_fd(), standard.2.as_fd()];
+        let mut ours = [None, None, None];
+        let mut passed = Vec::new();
+        for stream in Stream::ALL.into_iter().filter(|_| self.tty.is_none()) {
+            let index = stream as usize;
+            let stdio = self.stdio[index].as_ref().unwrap_or(&defaults[index]);
+            let (theirs, end) = stdio.connect(stream, inherited[index]).map_err(|source| {
+                SpawnError::Stream { stream: ["input", "output", "error"][index], source }
+            })?;
+            passed.push((stream.number(), theirs));
+            ours[index] = end;
+        }
+        passed.extend(
+            self.descriptors.iter().map(|(&to, from)| (to, Passed::Borrowed(from.as_fd()))),
+        );
+        check_descriptors(&passed)?;
+
+        let exec = self.exec(number, passed.iter().map(|(to, _)| *to).collect())?;
+        let mut started = channel.expect(Answer::Start(number));
+        let ended = channel.expect(Answer::End(number));
+        let descriptors: Vec<_> = passed.iter().map(|(_, from)| from.as_fd()).collect();
+        channel.exec(exec, &descriptors)?;
+        // The command's ends of the pipes: while we hold them, no end of file is ever seen.
+        drop(passed);
+        let mail = started.wait().map_err(LeaseError::from)?;
+        let (pid, terminal) = self.judge_start(mail.message, mail.descriptors)?;
+        Ok(Child::new(Arc::clone(channel), number, pid, ended, Streams { ours, terminal }))
+    }
+
+    fn judge_start(
+        &self,
+        answer: FromInit,
+        mut descriptors: Vec<OwnedFd>,
+    ) -> Result<(u32, Option<OwnedFd>), SpawnError> {
+        let pid = match answer {
+            FromInit::Started { pid, .. } => pid,
+            FromInit::Failed { failure, .. } => return Err(SpawnError::Failed(failure)),
+            _ => unreachable!("only these two are filed under Start"),
+        };
+        let terminal = descriptors.pop();
+        if terminal.is_some() != self.tty.is_some() {
+            let rule = "a terminal where none was asked for, or none where one was";
+            return Err(LeaseError::Malformed(rule.to_owned()).into());
+        }
+        Ok((pid, terminal))
+    }
+
+    fn exec(&self, command: CommandId, descriptors: Vec<i32>) -> Result<Exec, SpawnError> {
+        let program = bytes("the program's name", &self.program)?;
+        let name = match &self.arg0 {
+            Some(name) => bytes("argument 0", name)?,
+            None => program.clone(),
+        };
+        let mut argv = Vec::with_capacity(1 + self.args.len());
+        argv.push(name);
+        for arg in &self.args {
+            argv.push(bytes("an argument", arg)?);
+        }
+        let env = self.environment.resolve(std::env::vars_os());
+        if env.iter().any(|pair| pair.contains(&0)) {
+            return Err(SpawnError::ZeroByte { what: "an environment variable" });
+        }
+        Ok(Exec {
+            command,
+            program,
+            argv,
+            env,
+            cwd: Some(bytes("the working directory", self.start_directory()?.as_os_str())?),
+            descriptors,
+            tty: self.tty,
+            rlimits: self.rlimits.clone(),
+            umask: self.umask,
+            sweep: self.sweep,
+        })
+    }
+
+    fn start_directory(&self) -> Result<PathBuf, SpawnError> {
+        if let Some(directory) = self.directory.as_ref().filter(|path| path.is_absolute()) {
+            return Ok(directory.clone());
+        }
+        let base = match self.lease.cwd() {
+            Some(cwd) => cwd.to_owned(),
+            None => std::env::current_dir().map_err(SpawnError::CurrentDirectory)?,
+        };
+        Ok(match &self.directory {
+            Some(directory) => base.join(directory),
+            None => base,
+        })
+    }
+}
+
+fn check_descriptors(passed: &[(i32, Passed<'_>)]) -> Result<(), SpawnError> {
+    let outside = |number: &i32| !(0..=TARGET_DESCRIPTOR_MAX).contains(number);
+    if let Some(number) = passed.iter().map(|(number, _)| *number).find(outside) {
+        return Err(SpawnError::DescriptorNumber(number));
+    }
+    if passed.len() > EXEC_DESCRIPTORS_MAX {
+        return Err(SpawnError::TooManyDescriptors(passed.len()));
+    }
+    Ok(())
+}
+
+fn bytes(what: &'static str, text: &OsStr) -> Result<Bytes, SpawnError> {
+    if text.as_bytes().contains(&0) {
+        return Err(SpawnError::ZeroByte { what });
+    }
+    Ok(Bytes::from(text.to_owned().into_vec()))
+}

@@ -1,0 +1,215 @@
+//! The command line, defined once: parser, help, and whatever is made of them.
+
+use clap::{ArgMatches, Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Run anything in a fresh, isolated Linux environment, for the price of a ping.
+#[derive(Debug, Parser)]
+#[command(name = "zyg", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Run(Box<Run>),
+    Serve(Serve),
+    Status(Status),
+    /// Look at configuration files
+    #[command(subcommand)]
+    Config(Config),
+}
+
+/// Where the server is.
+#[derive(Debug, Args)]
+pub struct Socket {
+    /// The server's socket; without it and ZYG_SOCKET, the system's server, else your own one
+    #[arg(long, value_name = "PATH", env = "ZYG_SOCKET")]
+    pub socket: Option<PathBuf>,
+}
+
+/// Run a command in a fresh environment
+///
+/// Standard streams, working directory, environment, signals and exit code pass through. Exit
+/// codes of zyg's own: 124 timed out, 125 zyg failed, 126 found but not executable, 127 not found.
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub server: Socket,
+    /// The profile, a named recipe of the server's
+    #[arg(short, long, value_name = "NAME", env = "ZYG_PROFILE")]
+    pub profile: Option<String>,
+    /// Show SRC of the host, writable: changes stay. DST is the same path unless given
+    #[arg(long, value_name = "SRC[:DST]")]
+    pub bind: Vec<OsString>,
+    /// Show SRC of the host, read-only
+    #[arg(long, value_name = "SRC[:DST]")]
+    pub ro_bind: Vec<OsString>,
+    /// An empty, private directory in memory
+    #[arg(long, value_name = "DST")]
+    pub tmpfs: Vec<OsString>,
+    /// Set an environment variable
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub setenv: Vec<OsString>,
+    /// Remove an environment variable
+    #[arg(long, value_name = "KEY")]
+    pub unsetenv: Vec<OsString>,
+    /// Start from an empty environment; --setenv adds to it
+    #[arg(long)]
+    pub clearenv: bool,
+    /// Start in this directory instead of the current one
+    #[arg(long, value_name = "DIR")]
+    pub chdir: Option<PathBuf>,
+    /// A host name for this run alone
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// Run on a terminal of its own
+    #[arg(short, long)]
+    pub tty: bool,
+    /// End the command after this long: 90, 90s, 500ms, 10m, 2h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// Queue this long at most when no environment is free
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
+    /// Write one JSON object a line about start and end of the command to this descriptor
+    #[arg(long, value_name = "N")]
+    pub json_status_fd: Option<i32>,
+    /// The command and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
+    pub command: Vec<OsString>,
+}
+
+/// Run the server in the foreground
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Where to listen; without it, what systemd hands in, the configuration's, or as root the
+    /// system socket and else your own one
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Started by a client for its user alone: detach, and leave after being idle
+    #[arg(long, hide = true, requires = "socket")]
+    pub private: bool,
+    /// The listening socket is standard input
+    #[arg(long, hide = true, requires = "socket")]
+    pub socket_on_stdin: bool,
+    /// How long a private server stays without clients
+    #[arg(long, hide = true, default_value = "60000", value_name = "MS")]
+    pub idle_exit_ms: u64,
+}
+
+/// Show how the pools of a server stand
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    pub server: Socket,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Check a file as a whole, without a server
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// A mount as the command line has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountFlag {
+    Bind { spec: OsString, read_only: bool },
+    Tmpfs { target: OsString },
+}
+
+/// The mounts in the order in which they were given, whatever their kinds.
+pub fn mounts(matches: &ArgMatches) -> Vec<MountFlag> {
+    let mut all = Vec::new();
+    for name in ["bind", "ro_bind", "tmpfs"] {
+        let values = matches.get_many::<OsString>(name).into_iter().flatten();
+        for (index, value) in matches.indices_of(name).into_iter().flatten().zip(values) {
+            let flag = match name {
+                "tmpfs" => MountFlag::Tmpfs { target: value.clone() },
+                name => MountFlag::Bind { spec: value.clone(), read_only: name == "ro_bind" },
+            };
+            all.push((index, flag));
+        }
+    }
+    all.sort_by_key(|(index, _)| *index);
+    all.into_iter().map(|(_, flag)| flag).collect()
+}
+
+/// A time with its unit; without one, seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("unknown unit {unit:?}: use ms, s, m or h")),
+    };
+    let number: f64 = number.parse().map_err(|_| "a number is expected, as in 90s".to_owned())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_duration_has_a_unit_or_is_in_seconds() {
+        for (text, ms) in
+            [("90", 90_000), ("1.5s", 1_500), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "-1", "1x", "1e400", "99999999999999999999h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn mounts_keep_the_order_of_the_command_line() {
+        let arguments =
+            ["zyg", "run", "--bind", "/a", "--tmpfs", "/b", "--ro-bind", "/c:/d", "--", "x"];
+        let matches = Cli::command().get_matches_from(arguments);
+        let (_, run) = matches.subcommand().unwrap();
+        assert_eq!(
+            mounts(run),
+            [
+                MountFlag::Bind { spec: "/a".into(), read_only: false },
+                MountFlag::Tmpfs { target: "/b".into() },
+                MountFlag::Bind { spec: "/c:/d".into(), read_only: true },
+            ]
+        );
+    }
+
+    #[test]
+    fn options_of_the_command_are_the_commands() {
+        let cli = Cli::parse_from(["zyg", "run", "-t", "ls", "-t", "--bind"]);
+        let Verb::Run(run) = cli.verb else { panic!("run") };
+        assert!(run.tty);
+        assert_eq!(run.command, ["ls", "-t", "--bind"]);
+    }
+}

@@ -1,0 +1,181 @@
+//! `--tty`: the caller's terminal in raw mode, and the command's terminal, each carried to the
+//! other.
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::termios::{self, SetArg, Termios};
+use nix::unistd::{read, write};
+use std::io::{IsTerminal, Stdin, Stdout, stdin, stdout};
+use std::os::fd::{AsFd, OwnedFd};
+use zygote_client::{Child, Command, TtySize};
+
+/// Bytes carried at once, and kept for a side that does not take them.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// What a terminal is taken to be when there is none to ask.
+const DEFAULT_SIZE: TtySize = TtySize { rows: 24, columns: 80 };
+
+/// End of transmission: what a terminal in canonical mode takes for end of file (termios(3)).
+const END_OF_TRANSMISSION: u8 = 4;
+
+/// The command's terminal, and what is on its way to and from it.
+pub struct Relay {
+    master: Option<OwnedFd>,
+    stdin: Stdin,
+    stdout: Stdout,
+    /// Restores the caller's terminal when it goes.
+    raw: Option<Raw>,
+    to_command: Vec<u8>,
+    to_caller: Vec<u8>,
+    input_open: bool,
+    output_open: bool,
+}
+
+struct Raw(Termios);
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = termios::tcsetattr(stdin(), SetArg::TCSADRAIN, &self.0);
+    }
+}
+
+impl Relay {
+    /// Asks for a terminal of the caller's size.
+    pub fn prepare(command: &mut Command<'_>) -> anyhow::Result<Self> {
+        command.tty(zygote::terminal_size(stdin().as_fd()).unwrap_or(DEFAULT_SIZE));
+        Ok(Self {
+            master: None,
+            stdin: stdin(),
+            stdout: stdout(),
+            raw: None,
+            to_command: Vec::new(),
+            to_caller: Vec::new(),
+            input_open: true,
+            output_open: true,
+        })
+    }
+
+    /// Takes the command's terminal over, now that it runs.
+    pub fn begin(&mut self, child: &mut Child) -> anyhow::Result<()> {
+        let master = child.terminal.take().context("the command came without its terminal")?;
+        nix::fcntl::fcntl(&master, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+        self.master = Some(master);
+        if stdin().is_terminal() {
+            let before = termios::tcgetattr(stdin()).context("failed to read terminal settings")?;
+            let mut raw = before.clone();
+            termios::cfmakeraw(&mut raw);
+            termios::tcsetattr(stdin(), SetArg::TCSADRAIN, &raw)
+                .context("failed to set the terminal to raw mode")?;
+            self.raw = Some(Raw(before));
+        }
+        Ok(())
+    }
+
+    /// What to wait for: the caller's input, then the command's terminal. A side that is closed
+    /// would always be ready, so it is left out.
+    pub fn interest(&self) -> Vec<PollFd<'_>> {
+        let Some(master) = &self.master else { return Vec::new() };
+        let mut fds = Vec::new();
+        if self.input_open && self.to_command.is_empty() {
+            fds.push(PollFd::new(self.stdin.as_fd(), PollFlags::POLLIN));
+        }
+        let mut terminal = PollFlags::empty();
+        terminal.set(PollFlags::POLLIN, self.output_open);
+        terminal.set(PollFlags::POLLOUT, !self.to_command.is_empty());
+        if self.output_open {
+            fds.push(PollFd::new(master.as_fd(), terminal));
+        }
+        fds
+    }
+
+    /// Carries what can be carried.
+    pub fn carry(&mut self) {
+        self.take_input();
+        self.give_input();
+        self.take_output();
+    }
+
+    fn take_input(&mut self) {
+        let mut fds = [PollFd::new(self.stdin.as_fd(), PollFlags::POLLIN)];
+        let wanted = self.input_open && self.to_command.is_empty();
+        // The caller's input may be shared with other processes, so it stays in blocking mode.
+        if !wanted || nix::poll::poll(&mut fds, PollTimeout::ZERO) != Ok(1) {
+            return;
+        }
+        let mut chunk = [0; CHUNK_BYTES];
+        match read(self.stdin.as_fd(), &mut chunk) {
+            Ok(0) => {
+                self.input_open = false;
+                self.to_command.push(END_OF_TRANSMISSION);
+            }
+            Ok(bytes) => self.to_command.extend_from_slice(&chunk[..bytes]),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(_) => self.input_open = false,
+        }
+    }
+
+    fn give_input(&mut self) {
+        let Some(master) = &self.master else { return };
+        while !self.to_command.is_empty() {
+            match write(master, &self.to_command) {
+                Ok(bytes) => drop(self.to_command.drain(..bytes)),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                Err(_) => self.to_command.clear(),
+            }
+        }
+    }
+
+    /// Reads what the command has written. A terminal that everybody has closed reads as an error
+    /// (`EIO`, pty(7)).
+    fn take_output(&mut self) {
+        let mut chunk = [0; CHUNK_BYTES];
+        while self.output_open
+            && let Some(master) = &self.master
+        {
+            match read(master, &mut chunk) {
+                Ok(0) => self.output_open = false,
+                Ok(bytes) => {
+                    self.to_caller.extend_from_slice(&chunk[..bytes]);
+                    self.give_output();
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                Err(_) => self.output_open = false,
+            }
+        }
+    }
+
+    fn give_output(&mut self) {
+        while !self.to_caller.is_empty() {
+            match write(self.stdout.as_fd(), &self.to_caller) {
+                Ok(bytes) => drop(self.to_caller.drain(..bytes)),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    let mut fds = [PollFd::new(self.stdout.as_fd(), PollFlags::POLLOUT)];
+                    let _ = nix::poll::poll(&mut fds, PollTimeout::NONE);
+                }
+                Err(_) => {
+                    self.to_caller.clear();
+                    self.output_open = false;
+                }
+            }
+        }
+    }
+
+    /// Carries the rest of the output, after the command and everything beside it has ended.
+    pub fn finish(&mut self) {
+        self.take_output();
+        self.raw = None;
+    }
+
+    /// Gives the command's terminal the size that the caller's has now.
+    pub fn resize(&self) {
+        if let (Some(master), Some(size)) =
+            (&self.master, zygote::terminal_size(self.stdin.as_fd()))
+        {
+            zygote::set_terminal_size(master.as_fd(), size);
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! `zyg run`: one command in one environment, as if it ran here.
+
+use crate::cli::{MountFlag, Run};
+use crate::relay::Relay;
+use crate::signals::Signals;
+use crate::{EXIT_FAILED, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_TIMED_OUT};
+use anyhow::{Context, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{Mode, umask};
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+use zygote_client::{
+    Child, Command, Connector, Failure, Lease, LeaseOptions, Rlimit, SpawnError, Step,
+};
+
+/// Runs the command and returns what it returned.
+pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
+    let cwd = working_directory(run)?;
+    let program = resolve(run, &cwd);
+    let mut status = run.json_status_fd.map(StatusLines::open).transpose()?;
+    let lease = acquire(run, mounts, &cwd, program.as_deref())?;
+    for path in lease.read_only() {
+        eprintln!(
+            "zyg: {} is read-only here: a mount below it forbids a private layer; --bind {0} \
+             makes it writable",
+            path.display()
+        );
+    }
+    let mut command = lease.command(&run.command[0]);
+    describe(&mut command, run, &cwd)?;
+    let relay = if run.tty { Some(Relay::prepare(&mut command)?) } else { None };
+    let started = Instant::now();
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => return not_started(&error, run, program.is_some()),
+    };
+    if let Some(status) = &mut status {
+        status.line(&serde_json::json!({ "child-pid": child.id() }))?;
+    }
+    let deadline = run.timeout.map(|timeout| started + timeout);
+    let ended = watch(&mut child, relay, deadline)?;
+    let code = match ended {
+        Some(ended) => exit_code(ended),
+        None => {
+            end(lease)?;
+            EXIT_TIMED_OUT
+        }
+    };
+    if let Some(status) = &mut status {
+        let signal = ended.and_then(|ended| ended.signal());
+        let timed_out = ended.is_none();
+        status.line(&serde_json::json!({
+            "exit-code": code, "signal": signal, "timed-out": timed_out,
+        }))?;
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// Where the command starts, as an absolute path.
+fn working_directory(run: &Run) -> anyhow::Result<PathBuf> {
+    let here = || {
+        env::current_dir().context(
+            "failed to find the current directory: it may have been deleted or be unreadable; cd \
+             elsewhere, or give --chdir",
+        )
+    };
+    match &run.chdir {
+        None => here(),
+        Some(directory) if directory.is_absolute() => Ok(directory.clone()),
+        Some(directory) => {
+            let joined = here()?.join(directory);
+            // Without `..` and links, since the environment is told which directory to show.
+            Ok(joined.canonicalize().unwrap_or(joined))
+        }
+    }
+}
+
+/// The program's absolute path where it can be found from here, so that its directory can be shown.
+fn resolve(run: &Run, cwd: &Path) -> Option<PathBuf> {
+    let name = Path::new(&run.command[0]);
+    if name.as_os_str().as_bytes().contains(&b'/') {
+        return absolute(&cwd.join(name)).filter(|path| path.exists());
+    }
+    let path = variable(run, "PATH")?;
+    env::split_paths(&path).map(|directory| cwd.join(directory).join(name)).find(|candidate| {
+        nix::unistd::access(candidate, nix::unistd::AccessFlags::X_OK).is_ok()
+            && candidate.is_file()
+    })
+}
+
+/// A path that names the same file without `..`: the environment compares it by its components.
+fn absolute(path: &Path) -> Option<PathBuf> {
+    let file = path.file_name()?;
+    let plain = path.components().all(|component| component != std::path::Component::ParentDir);
+    if plain { Some(path.to_owned()) } else { Some(path.parent()?.canonicalize().ok()?.join(file)) }
+}
+
+/// A variable as the command will see it.
+fn variable(run: &Run, key: &str) -> Option<OsString> {
+    let prefix = format!("{key}=");
+    let set = run.setenv.iter().rev().find_map(|entry| {
+        entry
+            .as_bytes()
+            .strip_prefix(prefix.as_bytes())
+            .map(|value| OsStr::from_bytes(value).into())
+    });
+    let kept = !run.clearenv && run.unsetenv.iter().all(|removed| removed != key);
+    set.or_else(|| if kept { env::var_os(key) } else { None })
+}
+
+fn acquire(
+    run: &Run,
+    mounts: &[MountFlag],
+    cwd: &Path,
+    program: Option<&Path>,
+) -> anyhow::Result<Lease> {
+    let mut options = LeaseOptions::new();
+    options.cwd(cwd).label(run.command[0].to_string_lossy());
+    if let Some(program) = program {
+        options.program(program);
+    }
+    if let Some(profile) = &run.profile {
+        options.profile(profile);
+    }
+    if let Some(wait) = run.wait {
+        options.wait(wait);
+    }
+    if let Some(hostname) = &run.hostname {
+        options.hostname(hostname);
+    }
+    for mount in mounts {
+        add_mount(&mut options, mount)?;
+    }
+    let mut connector = Connector::new();
+    if let Some(socket) = &run.server.socket {
+        connector.socket(socket);
+    }
+    connector.zyg(env::current_exe().context("failed to find zyg's own program")?);
+    let client = connector.connect()?;
+    Ok(client.acquire(&options)?)
+}
+
+fn add_mount(options: &mut LeaseOptions, mount: &MountFlag) -> anyhow::Result<()> {
+    match mount {
+        MountFlag::Tmpfs { target } => {
+            options.tmpfs(from_here(OsStr::from_bytes(target.as_bytes()))?);
+        }
+        MountFlag::Bind { spec, read_only } => {
+            let mut parts = spec.as_bytes().splitn(2, |byte| *byte == b':').map(OsStr::from_bytes);
+            let source = from_here(parts.next().unwrap_or_default())?;
+            let target = parts.next().map_or_else(|| Ok(source.clone()), from_here)?;
+            if *read_only {
+                options.ro_bind(source, target);
+            } else {
+                options.bind(source, target);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A path given on the command line, relative to where zyg was started.
+fn from_here(path: &OsStr) -> anyhow::Result<PathBuf> {
+    if path.is_empty() {
+        bail!("a mount needs a path: SRC[:DST]");
+    }
+    let path = std::path::absolute(path).with_context(|| format!("bad path {}", path.display()))?;
+    let plain = path.components().all(|component| component != std::path::Component::ParentDir);
+    Ok(if plain { path } else { path.canonicalize().unwrap_or(path) })
+}
+
+fn describe(command: &mut Command<'_>, run: &Run, cwd: &Path) -> anyhow::Result<()> {
+    command.args(&run.command[1..]).current_dir(cwd).sweep(true);
+    if run.clearenv {
+        command.env_clear();
+    }
+    for key in &run.unsetenv {
+        command.env_remove(key);
+    }
+    for entry in &run.setenv {
+        let bytes = entry.as_bytes();
+        let Some(equals) = bytes.iter().position(|byte| *byte == b'=').filter(|at| *at > 0) else {
+            bail!("--setenv {} is not of the form KEY=VALUE", entry.display());
+        };
+        let (key, value) = (&bytes[..equals], &bytes[equals + 1..]);
+        command.env(OsStr::from_bytes(key), OsStr::from_bytes(value));
+    }
+    let mask = umask(Mode::empty());
+    umask(mask);
+    command.umask(mask.bits());
+    for limit in limits() {
+        command.rlimit(limit);
+    }
+    Ok(())
+}
+
+/// The caller's own resource limits (getrlimit(2)): a command run here would have them.
+fn limits() -> impl Iterator<Item = Rlimit> {
+    use nix::sys::resource::{Resource, getrlimit};
+    let all = [
+        Resource::RLIMIT_AS,
+        Resource::RLIMIT_CORE,
+        Resource::RLIMIT_CPU,
+        Resource::RLIMIT_DATA,
+        Resource::RLIMIT_FSIZE,
+        Resource::RLIMIT_MEMLOCK,
+        Resource::RLIMIT_NOFILE,
+        Resource::RLIMIT_NPROC,
+        Resource::RLIMIT_STACK,
+    ];
+    all.into_iter().filter_map(|resource| {
+        let (soft, hard) = getrlimit(resource).ok()?;
+        Some(Rlimit { resource: resource as u32, soft, hard })
+    })
+}
+
+/// Waits for the command's end, passing on signals and a terminal's traffic; `None` when the
+/// deadline came first.
+fn watch(
+    child: &mut Child,
+    mut relay: Option<Relay>,
+    deadline: Option<Instant>,
+) -> anyhow::Result<Option<ExitStatus>> {
+    let mut signals = Signals::install(child.signals())?;
+    if let Some(relay) = &mut relay {
+        relay.begin(child)?;
+    }
+    loop {
+        if let Some(ended) = child.try_wait()? {
+            if let Some(relay) = &mut relay {
+                relay.finish();
+            }
+            return Ok(Some(ended));
+        }
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Ok(None);
+        }
+        // Rounded up, so that the deadline has passed on waking.
+        let timeout = left.map_or(PollTimeout::NONE, |left| {
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        let mut fds = vec![
+            PollFd::new(child.readiness(), PollFlags::POLLIN),
+            PollFd::new(signals.pipe().as_fd(), PollFlags::POLLIN),
+        ];
+        fds.extend(relay.iter().flat_map(Relay::interest));
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("failed to wait for the command"),
+        }
+        let signalled = fds[1].any().unwrap_or(false);
+        drop(fds);
+        if signalled {
+            signals.forward(relay.as_ref())?;
+        }
+        if let Some(relay) = &mut relay {
+            relay.carry();
+        }
+    }
+}
+
+/// Ends the lease and waits until nothing of it is left.
+fn end(lease: Lease) -> anyhow::Result<()> {
+    lease.release().context("failed to wait for the end of the environment")
+}
+
+fn exit_code(status: ExitStatus) -> u8 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => code as u8,
+        (None, Some(signal)) => 128 + signal as u8,
+        (None, None) => EXIT_FAILED,
+    }
+}
+
+/// The exit code for a command that never ran, with the reason on standard error.
+fn not_started(error: &SpawnError, run: &Run, found: bool) -> anyhow::Result<ExitCode> {
+    let name = run.command[0].display();
+    let Some(Failure { step: Step::Execute, errno, .. }) = error.failure() else {
+        return Err(anyhow::anyhow!("{error}"));
+    };
+    let reason = Errno::from_raw(*errno);
+    let (code, why) = match reason {
+        Errno::ENOENT | Errno::ENOTDIR if found => (
+            EXIT_NOT_EXECUTABLE,
+            "the file is there, but its interpreter is not (see its first line, or `file`)",
+        ),
+        Errno::ENOENT | Errno::ENOTDIR => (EXIT_NOT_FOUND, "command not found"),
+        Errno::EACCES if Path::new(&run.command[0]).is_dir() => {
+            (EXIT_NOT_EXECUTABLE, "it is a directory")
+        }
+        Errno::E2BIG => (EXIT_NOT_EXECUTABLE, "its arguments and environment are too large"),
+        errno => (EXIT_NOT_EXECUTABLE, errno.desc()),
+    };
+    eprintln!("zyg: failed to execute {name}: {why}");
+    Ok(ExitCode::from(code))
+}
+
+/// Where `--json-status-fd` writes to.
+struct StatusLines(File);
+
+impl StatusLines {
+    fn open(number: i32) -> anyhow::Result<Self> {
+        let descriptor = zygote::inherited_descriptor(number)
+            .with_context(|| format!("--json-status-fd {number} is not open"))?;
+        Ok(Self(File::from(descriptor)))
+    }
+
+    fn line(&mut self, value: &serde_json::Value) -> anyhow::Result<()> {
+        self.0.write_all(format!("{value}\n").as_bytes()).context("failed to write the JSON status")
+    }
+}

@@ -1,0 +1,82 @@
+//! `zyg serve` and `zyg config`.
+
+use crate::cli::{Config as ConfigVerb, Serve};
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use zygote::config::Config;
+use zygote::server::{Listener, Options, Private};
+
+/// Read without being named, if it is there.
+const SYSTEM_CONFIG: &str = "/etc/zyg/zyg.toml";
+
+/// Serves until told to stop.
+pub fn serve(serve: &Serve) -> anyhow::Result<ExitCode> {
+    if serve.private {
+        zygote::daemonize().context("failed to detach")?;
+    }
+    let config_file = serve.config.clone().or_else(|| {
+        Some(PathBuf::from(SYSTEM_CONFIG)).filter(|path| !serve.private && path.exists())
+    });
+    let config = match &config_file {
+        Some(file) => Config::load(file)?,
+        None => Config::default(),
+    };
+    let listener = listen(serve, &config)?;
+    log::info!("listening at {}", listener.path().display());
+    let private = serve.private.then(|| Private {
+        idle_exit: Duration::from_millis(serve.idle_exit_ms),
+        lock: listener.path().with_file_name("lock"),
+    });
+    zygote::server::run(Options { config, config_file, listener, private })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The socket: the one that was handed in, or the one that is named first in: the command line, the
+/// configuration, the default.
+fn listen(serve: &Serve, config: &Config) -> anyhow::Result<Listener> {
+    let path = serve
+        .socket
+        .clone()
+        .or_else(|| config.server.socket.clone())
+        .map_or_else(zygote_client::default_socket, Ok)?;
+    if serve.socket_on_stdin {
+        let socket = zygote::inherited_descriptor(0).context("standard input is not open")?;
+        zygote::close_stdin().context("failed to close standard input")?;
+        return Ok(Listener::inherit(socket, &path)?);
+    }
+    if let Some(number) = zygote::systemd::listening_socket() {
+        let socket = zygote::inherited_descriptor(number)
+            .context("the socket that systemd announced is not open")?;
+        return Ok(Listener::inherit(socket, &path)?);
+    }
+    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
+        make_private(directory)
+            .with_context(|| format!("failed to make the directory {}", directory.display()))?;
+    }
+    Ok(Listener::bind(&path)?)
+}
+
+fn make_private(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    // The system's directory is for everybody to look into; one's own for nobody else.
+    let mode = if nix::unistd::getuid().is_root() { 0o755 } else { 0o700 };
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(directory)
+}
+
+/// Checks a configuration file.
+pub fn check(config: &ConfigVerb) -> anyhow::Result<ExitCode> {
+    let ConfigVerb::Check { file } = config;
+    match Config::load(file) {
+        Ok(config) => {
+            let names: Vec<_> = config.profiles.keys().map(String::as_str).collect();
+            println!("{} is good: profiles {}", file.display(), names.join(", "));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

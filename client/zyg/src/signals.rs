@@ -1,0 +1,68 @@
+//! Signals that zyg passes on to the command.
+
+use crate::relay::Relay;
+use nix::sys::signal::{Signal, raise};
+use signal_hook::consts::{
+    SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
+};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::{Cause, Origin};
+use std::fs;
+use std::os::unix::net::UnixStream;
+use zygote_client::Scope;
+
+const FORWARDED: [i32; 9] =
+    [SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP, SIGCONT];
+
+/// The signals that have arrived, and whom to pass them to.
+pub struct Signals {
+    delivery: SignalDelivery<UnixStream, WithOrigin>,
+    command: zygote_client::Signals,
+}
+
+impl Signals {
+    /// Takes every forwarded signal over, but those that the caller of zyg has set to be ignored:
+    /// `nohup zyg run …` must not pass on what nohup(1) was to keep away.
+    pub fn install(command: zygote_client::Signals) -> std::io::Result<Self> {
+        let (read, write) = UnixStream::pair()?;
+        let ignored = ignored();
+        let taken = FORWARDED.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+        let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), taken)?;
+        Ok(Self { delivery, command })
+    }
+
+    /// Readable when signals have arrived.
+    pub fn pipe(&self) -> &UnixStream {
+        self.delivery.get_read()
+    }
+
+    /// Passes on what has arrived. What the terminal sent, it sent to a whole process group; what
+    /// a process sent was for one process.
+    pub fn forward(&mut self, relay: Option<&Relay>) -> anyhow::Result<()> {
+        let arrived: Vec<Origin> = self.delivery.pending().collect();
+        for Origin { signal, cause, .. } in arrived {
+            if signal == SIGWINCH
+                && let Some(relay) = relay
+            {
+                // The kernel tells the command when its own terminal's size changes.
+                relay.resize();
+                continue;
+            }
+            let scope = if cause == Cause::Kernel { Scope::Group } else { Scope::Process };
+            self.command.send(signal, scope)?;
+            if signal == SIGTSTP {
+                // Stopped along with the command, so that a shell takes the terminal back.
+                raise(Signal::SIGSTOP)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The set of ignored signals, one bit each from 1 on (proc_pid_status(5)).
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}

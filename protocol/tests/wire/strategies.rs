@@ -1,0 +1,239 @@
+//! Any message at all, of every type.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use zyg_protocol::message::{
+    Acquire, Attach, Bytes, ColdReason, Denial, Exec, ExitStatus, Failure, FromInit, FromTemplate,
+    Granted, LeaseId, Lifeline, Mount, PoolStatus, Prepare, Recipe, Refusal, Reply, Request,
+    Rlimit, Scope, Served, Start, Status, Step, ToInit, ToTemplate, Tree, TtySize, Usage,
+};
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..40).prop_map(Bytes::from)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    ".{0,20}"
+}
+
+fn mount() -> impl Strategy<Value = Mount> {
+    prop_oneof![
+        (bytes(), bytes(), any::<bool>()).prop_map(|(source, target, read_only)| Mount::Bind {
+            source,
+            target,
+            read_only
+        }),
+        bytes().prop_map(|target| Mount::Tmpfs { target }),
+    ]
+}
+
+pub fn request() -> impl Strategy<Value = Request> {
+    let acquire = (
+        (any::<u64>(), option::of(text()), option::of(any::<u64>()), option::of(any::<u64>())),
+        (text(), option::of(bytes()), option::of(bytes()), vec(mount(), 0..5)),
+    );
+    prop_oneof![
+        acquire.prop_map(
+            |((request, profile, wait_ms, time_ms), (label, cwd, program, mounts))| {
+                Request::Acquire(Acquire {
+                    request,
+                    profile,
+                    wait_ms,
+                    time_ms,
+                    label,
+                    cwd,
+                    program,
+                    mounts,
+                })
+            }
+        ),
+        any::<u64>().prop_map(|request| Request::Cancel { request }),
+        any::<u64>().prop_map(|lease| Request::Release { lease: LeaseId(lease) }),
+        any::<u64>().prop_map(|request| Request::Status { request }),
+    ]
+}
+
+fn start() -> impl Strategy<Value = Start> {
+    prop_oneof![
+        Just(Start::Warm),
+        Just(Start::Cold(ColdReason::FirstUse)),
+        Just(Start::Cold(ColdReason::Exhausted)),
+    ]
+}
+
+fn attach() -> impl Strategy<Value = Attach> {
+    (0..4, bytes()).prop_map(|(variant, target)| match variant {
+        0 => Attach::Tree { target },
+        1 => Attach::Layer { target },
+        2 => Attach::Cover { target },
+        _ => Attach::Tmpfs { target },
+    })
+}
+
+fn denial() -> impl Strategy<Value = Denial> {
+    prop_oneof![
+        (text(), vec(text(), 0..5))
+            .prop_map(|(asked, known)| Denial::NoSuchProfile { asked, known }),
+        text().prop_map(|reason| Denial::BadRequest { reason }),
+        any::<(u32, u32)>().prop_map(|(uid, serves)| Denial::NotServed { uid, serves }),
+        any::<u32>().prop_map(|waiters| Denial::QueueFull { waiters }),
+        any::<u64>().prop_map(|wait_ms| Denial::DeadlineExpired { wait_ms }),
+        Just(Denial::Cancelled),
+        Just(Denial::Draining),
+        text().prop_map(|reason| Denial::BuildFailing { reason }),
+        (text(), text()).prop_map(|(path, reason)| Denial::MountRefused { path, reason }),
+    ]
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    prop_oneof![
+        any::<u32>().prop_map(|limit| Refusal::TooManySessions { limit }),
+        any::<(u32, u32)>().prop_map(|(uid, serves)| Refusal::NotServed { uid, serves }),
+        any::<(u16, u16)>().prop_map(|(got, want)| Refusal::WrongVersion { got, want }),
+        text().prop_map(|reason| Refusal::Malformed { reason }),
+    ]
+}
+
+fn pool_status() -> impl Strategy<Value = PoolStatus> {
+    let counts = any::<(u32, u32, u32, u32, u32, u32, u32)>();
+    (text(), counts, any::<(u64, u64)>(), option::of(text())).prop_map(
+        |(name, (uid, warm, leased, spawning, dying, waiters, target), served, failing)| {
+            let served = Served { warm: served.0, cold: served.1 };
+            PoolStatus {
+                name,
+                uid,
+                warm,
+                leased,
+                spawning,
+                dying,
+                waiters,
+                target,
+                served,
+                failing,
+            }
+        },
+    )
+}
+
+pub fn reply() -> impl Strategy<Value = Reply> {
+    let granted = (any::<(u64, u64, u64)>(), start(), vec(attach(), 0..5));
+    let status = (any::<(u64, u32, u64, u32)>(), vec(pool_status(), 0..4));
+    prop_oneof![
+        granted.prop_map(|((request, lease, waited_us), start, attach)| {
+            Reply::Granted(Granted { request, lease: LeaseId(lease), start, waited_us, attach })
+        }),
+        (any::<u64>(), denial()).prop_map(|(request, denial)| Reply::Denied { request, denial }),
+        status.prop_map(|((request, pid, uptime_ms, sessions), profiles)| Reply::Status {
+            request,
+            status: Status { pid, uptime_ms, sessions, profiles }
+        }),
+        refusal().prop_map(Reply::Refused),
+    ]
+}
+
+pub fn exec() -> impl Strategy<Value = Exec> {
+    let rlimit =
+        any::<(u32, u64, u64)>().prop_map(|(resource, soft, hard)| Rlimit { resource, soft, hard });
+    let tty = any::<(u16, u16)>().prop_map(|(rows, columns)| TtySize { rows, columns });
+    (
+        (any::<u32>(), bytes(), vec(bytes(), 0..6), vec(bytes(), 0..6), option::of(bytes())),
+        (vec(any::<i32>(), 0..8), option::of(tty), vec(rlimit, 0..4)),
+        any::<(Option<u32>, bool)>(),
+    )
+        .prop_map(
+            |((command, program, argv, env, cwd), (descriptors, tty, rlimits), (umask, sweep))| {
+                Exec { command, program, argv, env, cwd, descriptors, tty, rlimits, umask, sweep }
+            },
+        )
+}
+
+pub fn to_init() -> impl Strategy<Value = ToInit> {
+    let scope = prop_oneof![Just(Scope::Process), Just(Scope::Group)];
+    prop_oneof![
+        (vec(attach(), 0..5), option::of(text()))
+            .prop_map(|(attach, hostname)| ToInit::Prepare(Prepare { attach, hostname })),
+        exec().prop_map(ToInit::Exec),
+        any::<u32>().prop_map(|command| ToInit::ExecStored { command }),
+        (any::<(u32, i32)>(), scope).prop_map(|((command, signal), scope)| ToInit::Signal {
+            command,
+            signal,
+            scope
+        }),
+    ]
+}
+
+/// A few are enough: each one has golden bytes.
+fn failure() -> impl Strategy<Value = Failure> {
+    let step = prop_oneof![Just(Step::BecomeUser), Just(Step::Chdir), Just(Step::Execute)];
+    (step, any::<i32>(), bytes()).prop_map(|(step, errno, subject)| Failure {
+        step,
+        errno,
+        subject,
+    })
+}
+
+pub fn from_init() -> impl Strategy<Value = FromInit> {
+    let status = prop_oneof![
+        any::<u8>().prop_map(ExitStatus::Code),
+        any::<(i32, bool)>()
+            .prop_map(|(signal, core_dumped)| ExitStatus::Signal { signal, core_dumped }),
+    ];
+    let usage =
+        any::<(u64, u64, u64, u64)>().prop_map(|(user_us, system_us, wall_us, max_rss_kib)| {
+            Usage { user_us, system_us, wall_us, max_rss_kib }
+        });
+    prop_oneof![
+        vec(bytes(), 0..5).prop_map(|read_only| FromInit::Prepared { read_only }),
+        failure().prop_map(FromInit::PrepareFailed),
+        any::<(u32, u32)>().prop_map(|(command, pid)| FromInit::Started { command, pid }),
+        (any::<u32>(), failure())
+            .prop_map(|(command, failure)| FromInit::Failed { command, failure }),
+        (any::<u32>(), status, usage).prop_map(|(command, status, usage)| FromInit::Exited {
+            command,
+            status,
+            usage
+        }),
+    ]
+}
+
+pub fn to_template() -> impl Strategy<Value = ToTemplate> {
+    let recipe =
+        (
+            (any::<(u32, u32)>(), option::of(text()), option::of(text())),
+            (vec(bytes(), 0..5), vec(bytes(), 0..5), any::<(u64, u64)>()),
+        )
+            .prop_map(|(((uid, gid), user, hostname), (private, layered, descriptors))| {
+                Recipe { uid, gid, user, private, layered, hostname, descriptors }
+            });
+    let tree = (bytes(), any::<bool>()).prop_map(|(path, read_only)| Tree { path, read_only });
+    prop_oneof![
+        recipe.prop_map(ToTemplate::Build),
+        any::<u64>().prop_map(|slot| ToTemplate::Spawn { slot }),
+        any::<u64>().prop_map(|slot| ToTemplate::Destroy { slot }),
+        (any::<u64>(), vec(tree, 0..5))
+            .prop_map(|(ticket, trees)| ToTemplate::Open { ticket, trees }),
+    ]
+}
+
+pub fn from_template() -> impl Strategy<Value = FromTemplate> {
+    prop_oneof![
+        (any::<u64>(), vec(bytes(), 0..3))
+            .prop_map(|(build_us, read_only)| FromTemplate::Ready { build_us, read_only }),
+        failure().prop_map(FromTemplate::Unable),
+        any::<u64>().prop_map(|slot| FromTemplate::Spawned { slot }),
+        (any::<u64>(), failure())
+            .prop_map(|(slot, failure)| FromTemplate::SpawnFailed { slot, failure }),
+        any::<u64>().prop_map(|slot| FromTemplate::Gone { slot }),
+        any::<u64>().prop_map(|ticket| FromTemplate::Opened { ticket }),
+        (any::<u64>(), failure())
+            .prop_map(|(ticket, failure)| FromTemplate::OpenFailed { ticket, failure }),
+    ]
+}
+
+pub fn lifeline() -> impl Strategy<Value = Lifeline> {
+    prop_oneof![
+        any::<u64>().prop_map(|spawn_us| Lifeline::Ready { spawn_us }),
+        failure().prop_map(Lifeline::Unable),
+    ]
+}

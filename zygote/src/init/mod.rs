@@ -1,0 +1,218 @@
+//! Pid 1 of a zygote: sets itself up, waits for its client, runs commands, reaps everything.
+//!
+//! The path of a zygote's life is the order of the modules: [`setup`] from the clone to ready,
+//! [`prepare`] for a lease's mounts, [`exec`] for a command, [`children`] for how commands end.
+//!
+//! It never executes a program itself, so its memory stays that of the template's user namespace:
+//! a command cannot trace it, even one that is uid 0 inside (ptrace(2)). It never opens a path with
+//! more authority than the lease's, and it blocks nowhere but in poll(2): end of file on the
+//! lifeline must be seen at once, and means exit, which takes every process here down
+//! (pid_namespaces(7)).
+
+mod children;
+mod exec;
+pub(crate) mod layers;
+mod prepare;
+mod setup;
+
+use crate::sys;
+use crate::template::Layout;
+use children::Children;
+use layers::Layers;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use nix::unistd::Pid;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+use zyg_protocol::codec::{decode, encode};
+use zyg_protocol::limits::{COMMANDS_MAX, MESSAGE_BYTES_MAX};
+use zyg_protocol::message::{Failure, FromInit, Lifeline, Recipe, Scope, ToInit};
+use zyg_protocol::socket::{ReceiveError, borrow, receive, send};
+
+/// Replies that may wait for a client that does not read. Beyond, nothing more is read from it.
+const OUTBOX_MAX: usize = 2 * COMMANDS_MAX;
+
+/// What a zygote is made from.
+pub(crate) struct Setup<'a> {
+    /// The template's tree.
+    pub layout: &'a Layout,
+    /// What the profile asks for.
+    pub recipe: &'a Recipe,
+    /// When the clone began.
+    pub start: Instant,
+}
+
+/// Runs as init until the lease is over. Call right after the clone, in the child.
+pub(crate) fn main(lifeline: OwnedFd, channel: OwnedFd, setup: &Setup<'_>) -> ! {
+    let Ok([lifeline, channel]) = sys::descriptors::keep_only([lifeline, channel]) else {
+        std::process::exit(1);
+    };
+    match setup::run(setup) {
+        Ok((layers, signals)) => {
+            // A client that does not read must not keep init from seeing its lifeline end.
+            let _ = fcntl(&channel, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+            report(
+                &lifeline,
+                &Lifeline::Ready { spawn_us: setup.start.elapsed().as_micros() as u64 },
+            );
+            let init = Init {
+                lifeline,
+                channel,
+                signals,
+                layers,
+                children: Children::default(),
+                outbox: VecDeque::new(),
+                buffer: Vec::new(),
+                stack: None,
+                prepared: Preparation::Open,
+            };
+            init.serve()
+        }
+        Err(failure) => {
+            report(&lifeline, &Lifeline::Unable(failure));
+            std::process::exit(1)
+        }
+    }
+}
+
+fn report(lifeline: &OwnedFd, message: &Lifeline) {
+    let mut bytes = Vec::with_capacity(64);
+    // Without a server to hear it, the end of file on the lifeline ends this process next.
+    if encode(message, &mut bytes).is_ok() {
+        let _ = send(lifeline.as_fd(), &bytes, &[]);
+    }
+}
+
+/// Whether the lease can still be prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Preparation {
+    /// Yes: nothing has run here yet.
+    Open,
+    /// Not any more.
+    Closed,
+    /// It failed, and nothing may run.
+    Failed,
+}
+
+struct Init {
+    lifeline: OwnedFd,
+    channel: OwnedFd,
+    signals: SignalFd,
+    layers: Layers,
+    children: Children,
+    /// Encoded replies that the client's socket had no room for, with what rides along.
+    outbox: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
+    /// Made with the first message, so that a parked zygote does not pay for it.
+    buffer: Vec<u8>,
+    stack: Option<sys::command::Stack>,
+    prepared: Preparation,
+}
+
+impl Init {
+    fn serve(mut self) -> ! {
+        loop {
+            let mut interest = PollFlags::empty();
+            if self.outbox.len() < OUTBOX_MAX {
+                interest |= PollFlags::POLLIN;
+            }
+            if !self.outbox.is_empty() {
+                interest |= PollFlags::POLLOUT;
+            }
+            let mut fds = [
+                PollFd::new(self.lifeline.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.channel.as_fd(), interest),
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => std::process::exit(1),
+            }
+            let [lifeline, channel, signals] =
+                fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+            if !lifeline.is_empty() {
+                // The server has nothing to say there: whatever arrives is its end.
+                std::process::exit(0);
+            }
+            if !signals.is_empty() {
+                self.reap();
+            }
+            if channel.contains(PollFlags::POLLOUT) {
+                self.flush();
+            }
+            if channel.contains(PollFlags::POLLIN) {
+                self.hear();
+            } else if channel.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
+                // The client is gone: the lease is over.
+                std::process::exit(0);
+            }
+        }
+    }
+
+    /// Takes one message. A client that breaks the wire's rules ends its lease.
+    fn hear(&mut self) {
+        self.buffer.resize(MESSAGE_BYTES_MAX, 0);
+        let received = match receive(self.channel.as_fd(), &mut self.buffer) {
+            Ok(received) if received.bytes > 0 => received,
+            Err(ReceiveError::WouldBlock) => return,
+            Ok(_) | Err(_) => std::process::exit(0),
+        };
+        let Ok(message) = decode(&self.buffer[..received.bytes]) else {
+            std::process::exit(0);
+        };
+        match message {
+            ToInit::Prepare(prepare) => self.prepare(&prepare, received.descriptors),
+            ToInit::Exec(exec) => self.exec(exec, received.descriptors),
+            ToInit::ExecStored { command } => self.exec_stored(command, received.descriptors),
+            ToInit::Signal { command, signal, scope } => self.signal(command, signal, scope),
+        }
+    }
+
+    fn signal(&self, command: u32, number: i32, scope: Scope) {
+        let (Some(pid), Ok(signal)) = (self.children.pid_of(command), Signal::try_from(number))
+        else {
+            return;
+        };
+        // A command that has just ended is still ours to reap, so its number is not reused.
+        let _ = match scope {
+            Scope::Process => nix::sys::signal::kill(pid, signal),
+            Scope::Group => nix::sys::signal::killpg(pid, signal),
+        };
+    }
+
+    fn reap(&mut self) {
+        while let Ok(Some(_)) = self.signals.read_signal() {}
+        for message in self.children.reap() {
+            self.reply(&message, None);
+        }
+    }
+
+    fn reply(&mut self, message: &FromInit, descriptor: Option<OwnedFd>) {
+        let mut bytes = Vec::with_capacity(64);
+        if encode(message, &mut bytes).is_ok() {
+            self.outbox.push_back((bytes, descriptor));
+        }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while let Some((bytes, descriptor)) = self.outbox.front() {
+            match send(self.channel.as_fd(), bytes, &borrow(descriptor.as_slice())) {
+                Ok(()) => drop(self.outbox.pop_front()),
+                Err(Errno::EAGAIN) => return,
+                // The client is gone: the lease is over.
+                Err(_) => std::process::exit(0),
+            }
+        }
+    }
+
+    fn fail(&mut self, command: u32, failure: Failure) {
+        self.reply(&FromInit::Failed { command, failure }, None);
+    }
+}
+
+/// Every process of this environment but init.
+const EVERYONE: Pid = Pid::from_raw(-1);

@@ -1,0 +1,119 @@
+//! A lease's own mounts and host name, put in place before its first command.
+
+use super::layers::Layers;
+use super::{Init, Preparation};
+use crate::failure::{At, failure};
+use crate::sys::mount::attach;
+use crate::template::c_path;
+use nix::errno::Errno;
+use nix::unistd::sethostname;
+use std::ffi::{CStr, OsStr};
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use zyg_protocol::message::{Attach, Bytes, Failure, FromInit, Prepare, Step};
+
+impl Init {
+    /// Prepares the lease, once. After a failure nothing runs here: never less than was asked for.
+    pub(super) fn prepare(&mut self, prepare: &Prepare, trees: Vec<OwnedFd>) {
+        let done = if self.prepared == Preparation::Open {
+            put_in_place(&mut self.layers, prepare, trees)
+        } else {
+            Err(failure(Step::AttachMount, b"", Errno::EBUSY))
+        };
+        let message = match done {
+            Ok(read_only) => {
+                self.prepared = Preparation::Closed;
+                FromInit::Prepared { read_only }
+            }
+            Err(failure) => {
+                self.prepared = Preparation::Failed;
+                FromInit::PrepareFailed(failure)
+            }
+        };
+        self.reply(&message, None);
+    }
+}
+
+fn put_in_place(
+    layers: &mut Layers,
+    prepare: &Prepare,
+    trees: Vec<OwnedFd>,
+) -> Result<Vec<Bytes>, Failure> {
+    let mut read_only = Vec::new();
+    let mut trees = trees.into_iter();
+    for attachment in &prepare.attach {
+        let tree = if attachment.has_tree() { trees.next() } else { None };
+        match (attachment, tree) {
+            (Attach::Tree { target }, Some(tree)) => attach_tree(&tree, target)?,
+            (Attach::Layer { target }, Some(tree)) => {
+                attach_tree(&tree, target)?;
+                cover(layers, target, &mut read_only)?;
+            }
+            (Attach::Cover { target }, None) => cover(layers, target, &mut read_only)?,
+            (Attach::Tmpfs { target }, None) => {
+                make_mount_point(target, true)?;
+                Layers::mount_tmpfs(&c_path(target, Step::AttachMount)?)
+                    .at_subject(Step::AttachMount, target)?;
+            }
+            (attachment, _) => {
+                let subject = format!("{attachment:?}, whose tree did not arrive");
+                return Err(failure(Step::AttachMount, subject.as_bytes(), Errno::EPROTO));
+            }
+        }
+    }
+    if let Some(hostname) = &prepare.hostname {
+        sethostname(hostname).at_subject(Step::Hostname, hostname)?;
+    }
+    Ok(read_only)
+}
+
+fn attach_tree(tree: &OwnedFd, target: &Bytes) -> Result<(), Failure> {
+    let kind = nix::sys::stat::fstat(tree).at_subject(Step::AttachMount, target)?;
+    let is_directory = kind.st_mode & libc::S_IFMT == libc::S_IFDIR;
+    make_mount_point(target, is_directory)?;
+    attach(tree.as_fd(), &c_path(target, Step::AttachMount)?).at_subject(Step::AttachMount, target)
+}
+
+/// A private layer, or the plain read-only view where the kernel refuses one: stricter than asked
+/// for, and told.
+fn cover(layers: &mut Layers, target: &Bytes, read_only: &mut Vec<Bytes>) -> Result<(), Failure> {
+    let path = c_path(target, Step::Layer)?;
+    match layers.cover(&path) {
+        Ok(()) => Ok(()),
+        Err(Errno::EINVAL | Errno::EPERM) => {
+            read_only.push(target.clone());
+            keep_read_only(&path, target)
+        }
+        Err(errno) => Err(errno).at_subject(Step::Layer, target),
+    }
+}
+
+/// A tree of the host is writable until it is covered; what stays uncovered must not be.
+fn keep_read_only(path: &CStr, target: &Bytes) -> Result<(), Failure> {
+    match crate::sys::mount::make_read_only(path) {
+        // EINVAL: not a mount of its own, so part of the read-only tree already.
+        Ok(()) | Err(Errno::EINVAL) => Ok(()),
+        Err(errno) => Err(errno).at_subject(Step::Layer, target),
+    }
+}
+
+/// Makes the mount point where it is missing; in the read-only tree it must exist.
+fn make_mount_point(target: &Bytes, directory: bool) -> Result<(), Failure> {
+    let path = Path::new(OsStr::from_bytes(target));
+    if fs::symlink_metadata(path).is_ok() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o755);
+    let made = if directory {
+        builder.create(path)
+    } else {
+        path.parent().map_or(Ok(()), |parent| builder.create(parent)).and_then(|()| {
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path).map(drop)
+        })
+    };
+    made.at_subject(Step::MountPoint, target)
+}

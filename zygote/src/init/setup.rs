@@ -1,0 +1,95 @@
+//! From the clone to ready: the zygote's own mounts over the template's tree, then the end of
+//! every privilege that a command could inherit.
+
+use super::Setup;
+use super::layers::Layers;
+use crate::failure::At;
+use crate::sys;
+use crate::template::{PrivatePath, write_id_maps};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, mkdirat, umask};
+use nix::unistd::{sethostname, setsid};
+use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
+use zyg_protocol::message::{Failure, Recipe, Step};
+
+const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
+
+/// Parts of /proc that are the host's own and writable by the host's uid 0, whatever user
+/// namespace it is in (proc(5); the checks there are by kernel uid).
+const HOST_CONTROLS: [&CStr; 5] =
+    [c"/proc/sys", c"/proc/sysrq-trigger", c"/proc/irq", c"/proc/bus", c"/proc/fs"];
+
+pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
+    let recipe = setup.recipe;
+    sys::privilege::set_name(c"zyg-init");
+    setsid().at(Step::DropPrivileges)?;
+    umask(Mode::empty());
+    write_id_maps(recipe.uid, recipe.gid)?;
+    let mut layers = Layers::create().at(Step::Scratch)?;
+    for private in &setup.layout.private {
+        mount_private(&mut layers, private, recipe)
+            .at_subject(Step::Scratch, private.path.to_bytes())?;
+    }
+    mount_proc(recipe).at(Step::Proc)?;
+    // Covers the mount point that the private places were made through.
+    let options = Some("newinstance,ptmxmode=0666,mode=0620");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount(Some("devpts"), "/dev/pts", Some("devpts"), flags, options).at(Step::Devpts)?;
+    for path in &setup.layout.layered {
+        layers.cover(path).at_subject(Step::Home, path.to_bytes())?;
+    }
+    if let Some(hostname) = &recipe.hostname {
+        sethostname(hostname).at_subject(Step::Hostname, hostname)?;
+    }
+    drop_privileges().at(Step::DropPrivileges)?;
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .at(Step::Events)?;
+    Ok((layers, signals))
+}
+
+fn mount_private(layers: &mut Layers, private: &PrivatePath, recipe: &Recipe) -> Result<(), Errno> {
+    let directory = layers.make_directory(Mode::from_bits_truncate(private.mode))?;
+    if private.path.as_c_str() == c"/run" {
+        // What login would have made there (pam_systemd(8)), and what /var/lock points to.
+        let own = CString::new(format!("user/{}", recipe.uid)).map_err(|_| Errno::EINVAL)?;
+        mkdirat(&directory, c"user", Mode::from_bits_truncate(0o755))?;
+        mkdirat(&directory, own.as_c_str(), Mode::from_bits_truncate(0o700))?;
+        mkdirat(&directory, c"lock", Mode::from_bits_truncate(0o1777))?;
+    }
+    layers.bind(directory.as_fd(), &private.path)
+}
+
+fn mount_proc(recipe: &Recipe) -> Result<(), Errno> {
+    let flags = PLAIN | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>)?;
+    if recipe.uid != 0 {
+        return Ok(());
+    }
+    for path in HOST_CONTROLS {
+        match sys::mount::copy_tree(path) {
+            Ok(tree) => {
+                sys::mount::set_attributes(tree.as_fd(), sys::mount::attr::RDONLY)?;
+                sys::mount::attach(tree.as_fd(), path)?;
+            }
+            Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Init keeps its capabilities over its own namespaces; nothing that it executes gets any.
+fn drop_privileges() -> Result<(), Errno> {
+    sys::privilege::empty_bounding_set()?;
+    sys::privilege::fresh_keyring()?;
+    nix::sys::prctl::set_no_new_privs()?;
+    // /proc/1/{mem,fd,root,…} become root's of the template's user namespace, and ptrace(2) asks
+    // for a capability over it.
+    nix::sys::prctl::set_dumpable(false)
+}

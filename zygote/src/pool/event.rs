@@ -1,0 +1,142 @@
+//! What the pool is told and what it orders.
+
+use super::slots::SlotKey;
+use super::time::Time;
+use super::waiters::WaiterKey;
+
+/// A fact, in the past tense. None of them is trusted to be true, timely or said only once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A client wants a zygote. Answered by exactly one `Grant` or `Deny`, unless it leaves first.
+    AcquireRequested {
+        /// The caller's name for it, free for use again once it is answered or has left. One that
+        /// is still waiting is not queued a second time.
+        waiter: WaiterKey,
+        /// When waiting ends; `None` for never. One that is not later than now asks for a zygote
+        /// that is warm, or none.
+        deadline: Option<Time>,
+        /// Whether this is the request that the pool was made for.
+        first_use: bool,
+    },
+    /// A waiter is not interested any more. One that is granted already must end its lease instead.
+    WaiterLeft {
+        /// Which.
+        waiter: WaiterKey,
+    },
+    /// A zygote is parked and waits for a command.
+    ZygoteReady {
+        /// Its slot.
+        slot: SlotKey,
+    },
+    /// A zygote was not made, and nothing of it exists.
+    SpawnFailed {
+        /// The slot it was for.
+        slot: SlotKey,
+        /// The failing step and its error, as a client is to read it.
+        reason: String,
+    },
+    /// A zygote was made and could not set itself up: it exists until `ZygoteGone`.
+    SetupFailed {
+        /// Its slot.
+        slot: SlotKey,
+        /// The failing step and its error, as a client is to read it.
+        reason: String,
+    },
+    /// A zygote's lifeline has ended: it exists until `ZygoteGone`, and is of no use.
+    ZygoteDied {
+        /// Its slot.
+        slot: SlotKey,
+    },
+    /// A lease is over: released, hung up or past its time.
+    LeaseEnded {
+        /// The slot of the zygote that was leased.
+        slot: SlotKey,
+    },
+    /// Nothing is left of a zygote.
+    ZygoteGone {
+        /// The slot it was in.
+        slot: SlotKey,
+    },
+    /// The template is no more. Its leased zygotes live on, its warm and spawning ones do not.
+    TemplateLost {
+        /// Why, as a client is to read it.
+        reason: String,
+    },
+    /// Nothing happened; a deadline may have passed.
+    TimePassed,
+    /// The pool is to grant no more, finish its leases and become empty.
+    DrainStarted,
+}
+
+/// An order, to be carried out in the order given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Build a zygote. Answered by `ZygoteReady`, `SpawnFailed` or `SetupFailed`.
+    Spawn {
+        /// The slot it is for: a key that was never used before.
+        slot: SlotKey,
+    },
+    /// Hand a zygote to a waiter.
+    Grant {
+        /// Whose it is now.
+        waiter: WaiterKey,
+        /// Its slot.
+        slot: SlotKey,
+        /// Whether it was waiting.
+        start: Start,
+    },
+    /// Tell a waiter that it gets none.
+    Deny {
+        /// Whom.
+        waiter: WaiterKey,
+        /// Why.
+        why: Denial,
+    },
+    /// Kill what is in a slot. Answered by `ZygoteGone` when nothing is left, at once where there
+    /// is nothing; by `SpawnFailed` where it turns out that nothing ever was.
+    ///
+    /// Given once for each zygote, also for one that is dying by itself, so that its end does not
+    /// depend on its own good will; and once more when the template is lost, which may have taken
+    /// the first order with it.
+    Destroy {
+        /// Which slot.
+        slot: SlotKey,
+    },
+}
+
+/// Whether a zygote was ready when it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It was parked.
+    Warm,
+    /// The waiter had to queue until one was built.
+    Cold(ColdReason),
+}
+
+/// Why a waiter had to queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColdReason {
+    /// The pool was made for it.
+    FirstUse,
+    /// More was asked for at once than was warm.
+    Exhausted,
+}
+
+/// Why a waiter gets no zygote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denial {
+    /// The queue is as long as it may be.
+    QueueFull {
+        /// How many wait already.
+        waiters: u32,
+    },
+    /// Its deadline came first.
+    DeadlineExpired,
+    /// The pool grants no more.
+    Draining,
+    /// Builds fail, and the next attempt is not due yet.
+    BuildFailing {
+        /// Why the latest one failed.
+        reason: String,
+    },
+}

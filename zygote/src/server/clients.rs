@@ -1,0 +1,153 @@
+//! Sessions come, are heard, and go.
+
+use super::sessions::{OUTBOX_MAX, Pending, Session};
+use super::tokens::{Key, Source};
+use super::wire::Wire;
+use super::{Server, listener::Peer};
+use crate::pool::Event;
+use nix::errno::Errno;
+use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
+use zyg_protocol::codec::{DecodeError, decode};
+use zyg_protocol::limits::WIRE_VERSION;
+use zyg_protocol::message::{Refusal, Reply};
+use zyg_protocol::socket::ReceiveError;
+
+/// Messages read from one session in one turn, so that one client cannot keep the others waiting.
+const MESSAGES_PER_TURN: usize = 32;
+
+/// Clients accepted in one turn, for the same reason.
+const ACCEPTS_PER_TURN: usize = 128;
+
+impl Server {
+    pub(super) fn accept(&mut self) {
+        self.accept_again = false;
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(accepted) = self.listener.as_ref().map(|listener| listener.accept()) else {
+                return;
+            };
+            match accepted {
+                Ok((socket, peer)) => self.admit(socket, peer),
+                Err(Errno::EAGAIN) => return,
+                Err(Errno::ECONNABORTED | Errno::EINTR) => {}
+                Err(errno) => {
+                    // At a limit of descriptors or memory: those that knock keep waiting, and are
+                    // let in when somebody has left.
+                    log::warn!("failed to accept a client: {errno}");
+                    break;
+                }
+            }
+        }
+        self.accept_again = true;
+    }
+
+    fn admit(&mut self, socket: OwnedFd, peer: Peer) {
+        let Ok(wire) = Wire::new(socket, OUTBOX_MAX) else { return };
+        let refusal = if self.uid != 0 && peer.uid != self.uid {
+            Some(Refusal::NotServed { uid: peer.uid, serves: self.uid })
+        } else if self.sessions.arena.len() >= self.sessions_max {
+            Some(Refusal::TooManySessions { limit: self.sessions_max as u32 })
+        } else {
+            None
+        };
+        let session =
+            Session { wire, uid: peer.uid, leases: HashSet::new(), pending: HashMap::new() };
+        let key = self.sessions.arena.insert(session);
+        if let Some(refusal) = refusal {
+            log::info!("refused process {} of uid {}: {refusal}", peer.pid, peer.uid);
+            self.refuse(key, refusal);
+            return;
+        }
+        let watched = self
+            .sessions
+            .arena
+            .get(key)
+            .map(|session| self.watch(session.wire.socket(), Source::Session(key)));
+        if let Some(Err(error)) = watched {
+            log::warn!("failed to watch a session: {error}");
+            self.close_session(key);
+        }
+    }
+
+    pub(super) fn hear_the_unread(&mut self) {
+        for key in std::mem::take(&mut self.sessions.unread) {
+            self.hear_session(key);
+            self.settle();
+        }
+    }
+
+    pub(super) fn hear_session(&mut self, key: Key) {
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(session) = self.sessions.arena.get(key) else { return };
+            match session.wire.receive(&mut self.buffer) {
+                Ok(received) if received.bytes == 0 && received.descriptors.is_empty() => {
+                    return self.close_session(key);
+                }
+                Ok(received) if !received.descriptors.is_empty() => {
+                    let reason = "no request carries descriptors".to_owned();
+                    return self.refuse(key, Refusal::Malformed { reason });
+                }
+                Ok(received) => match decode(&self.buffer[..received.bytes]) {
+                    Ok(request) => self.request(key, request),
+                    Err(DecodeError::Version { got }) => {
+                        return self.refuse(key, Refusal::WrongVersion { got, want: WIRE_VERSION });
+                    }
+                    Err(error) => {
+                        let reason = error.to_string();
+                        return self.refuse(key, Refusal::Malformed { reason });
+                    }
+                },
+                Err(ReceiveError::WouldBlock) => return,
+                Err(ReceiveError::Os(_)) => return self.close_session(key),
+                Err(error) => {
+                    let reason = error.to_string();
+                    return self.refuse(key, Refusal::Malformed { reason });
+                }
+            }
+        }
+        self.sessions.unread.push(key);
+    }
+
+    pub(super) fn flush_session(&mut self, key: Key) {
+        let Some(session) = self.sessions.arena.get_mut(key) else { return };
+        if session.wire.flush().is_err() {
+            self.close_session(key);
+        }
+    }
+
+    /// Sends a reply with what rides along. A client that cannot be told anything is let go.
+    pub(super) fn reply(&mut self, key: Key, reply: &Reply, descriptors: Vec<OwnedFd>) {
+        let Some(session) = self.sessions.arena.get_mut(key) else { return };
+        if let Err(error) = session.wire.send(reply, descriptors, &mut self.scratch) {
+            log::info!("lost a client of uid {}: {error}", session.uid);
+            self.close_session(key);
+        }
+    }
+
+    fn refuse(&mut self, key: Key, refusal: Refusal) {
+        log::debug!("a session is refused: {refusal}");
+        self.reply(key, &Reply::Refused(refusal), Vec::new());
+        self.close_session(key);
+    }
+
+    /// Hang-up ends what the session held and withdraws what it asked for.
+    pub(super) fn close_session(&mut self, key: Key) {
+        let Some(session) = self.sessions.arena.remove(key) else { return };
+        self.unwatch(session.wire.socket());
+        for lease in session.leases {
+            self.end_lease(lease);
+        }
+        for pending in session.pending.into_values() {
+            match pending {
+                Pending::Opening { ticket } => drop(self.opening.remove(&ticket)),
+                Pending::Waiting { pool, waiter } => {
+                    self.waiting.remove(&waiter);
+                    self.tell(pool, Event::WaiterLeft { waiter });
+                }
+            }
+        }
+        if self.sessions.arena.len() == 0 {
+            self.idle_since = self.now();
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The server: one thread, one loop. Readiness becomes events, the pools decide, their effects are
+//! carried out, and what comes of that are events again.
+//!
+//! The path of a request: [`listener`] accepts, [`requests`] reads and checks an acquire,
+//! [`visible`] finds what it must see, `templates` opens that, the pool decides, [`effects`]
+//! grants. Nothing here clones, mounts, or waits for anything but poll(2).
+
+mod clients;
+mod effects;
+mod listener;
+mod pools;
+mod requests;
+mod sessions;
+mod shutdown;
+mod signals;
+mod status;
+mod templates;
+mod tokens;
+mod visible;
+mod wire;
+
+pub use listener::{ListenError, Listener};
+
+use crate::config::Config;
+use crate::pool::{Effect, Event, Time, WaiterKey};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pools::Pools;
+use sessions::Sessions;
+use shutdown::Phase;
+use signals::Signals;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tokens::Source;
+use zyg_protocol::limits::MESSAGE_BYTES_MAX;
+use zyg_protocol::message::{Acquire, Attach, LeaseId, RequestId};
+
+/// How a server is to run.
+#[derive(Debug)]
+pub struct Options {
+    /// Profiles and the rest.
+    pub config: Config,
+    /// Where the configuration was read from, to read it again on SIGHUP.
+    pub config_file: Option<PathBuf>,
+    /// Where clients knock.
+    pub listener: Listener,
+    /// Started by a client for its user alone: leaves after being idle, and removes its socket.
+    pub private: Option<Private>,
+}
+
+/// What a private server does that others do not.
+#[derive(Debug, Clone)]
+pub struct Private {
+    /// How long to stay without sessions.
+    pub idle_exit: Duration,
+    /// Locked by whoever makes or removes the socket.
+    pub lock: PathBuf,
+}
+
+/// Why the server cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's display text is its documentation")]
+pub enum ServerError {
+    #[error("failed to set up the event loop: {0}")]
+    Loop(#[source] io::Error),
+    #[error("failed to wait for events: {0}")]
+    Wait(#[source] io::Error),
+    #[error("failed to adopt orphaned environments (PR_SET_CHILD_SUBREAPER): {0}")]
+    Subreaper(nix::errno::Errno),
+    #[error("failed to be warm for user {0:?}, whom prefork_for names: there is no such user")]
+    NoSuchUser(String),
+}
+
+/// Readiness events taken from the kernel at once.
+const EVENTS: usize = 1024;
+
+struct Server {
+    poll: Poll,
+    config: Config,
+    config_file: Option<PathBuf>,
+    private: Option<Private>,
+    listener: Option<Listener>,
+    /// Accepting stopped at the descriptor limit, and is to be tried again.
+    accept_again: bool,
+    sessions_max: usize,
+    sessions: Sessions,
+    pools: Pools,
+    signals: Signals,
+    /// Acquires in a pool's queue.
+    waiting: HashMap<WaiterKey, Waiting>,
+    /// Acquires whose mount sources are being opened, by ticket.
+    opening: HashMap<u64, Opening>,
+    leases: HashMap<LeaseId, Lease>,
+    lease_deadlines: BTreeSet<(Time, LeaseId)>,
+    /// The last number given to a lease, a waiter or a ticket.
+    last_number: u64,
+    started: Instant,
+    uid: u32,
+    /// Soft and hard descriptor limit that the server was started with.
+    nofile: (u64, u64),
+    phase: Phase,
+    idle_since: Time,
+    ready_told: bool,
+    watchdog: Option<Duration>,
+    watchdog_next: Time,
+    /// Events for pools that are still to be told.
+    queue: VecDeque<(usize, Event)>,
+    effects: Vec<Effect>,
+    scratch: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+/// An acquire in a pool's queue.
+#[derive(Debug)]
+struct Waiting {
+    session: tokens::Key,
+    request: RequestId,
+    arrived: Time,
+    wait_ms: Option<u64>,
+    time_ms: Option<u64>,
+    attach: Vec<Attach>,
+    trees: Vec<OwnedFd>,
+}
+
+/// An acquire whose mount sources are being opened.
+#[derive(Debug)]
+struct Opening {
+    session: tokens::Key,
+    pool: usize,
+    first_use: bool,
+    acquire: Acquire,
+    attach: Vec<Attach>,
+    arrived: Time,
+}
+
+/// A lease in force.
+#[derive(Debug)]
+struct Lease {
+    session: tokens::Key,
+    pool: usize,
+    slot: crate::pool::SlotKey,
+    deadline: Option<Time>,
+}
+
+/// Serves until told to stop, or until idle for long enough.
+///
+/// # Errors
+/// See [`ServerError`]. What concerns one client or one pool is never one: it is told there.
+pub fn run(options: Options) -> Result<(), ServerError> {
+    let mut server = Server::new(options)?;
+    server.prefork()?;
+    server.serve()
+}
+
+impl Server {
+    fn new(options: Options) -> Result<Self, ServerError> {
+        nix::sys::prctl::set_child_subreaper(true).map_err(ServerError::Subreaper)?;
+        let nofile = raise_descriptor_limit();
+        let poll = Poll::new().map_err(ServerError::Loop)?;
+        let signals = Signals::install().map_err(ServerError::Loop)?;
+        let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 3);
+        let sessions_max = sessions_max(&options.config, nofile.1);
+        let server = Self {
+            poll,
+            config: options.config,
+            config_file: options.config_file,
+            private: options.private,
+            listener: Some(options.listener),
+            accept_again: false,
+            sessions_max,
+            sessions: Sessions::default(),
+            pools: Pools::default(),
+            signals,
+            waiting: HashMap::new(),
+            opening: HashMap::new(),
+            leases: HashMap::new(),
+            lease_deadlines: BTreeSet::new(),
+            last_number: 0,
+            started: Instant::now(),
+            uid: nix::unistd::getuid().as_raw(),
+            nofile,
+            phase: Phase::Serving,
+            idle_since: Time::default(),
+            ready_told: false,
+            watchdog,
+            watchdog_next: Time::default(),
+            queue: VecDeque::new(),
+            effects: Vec::new(),
+            scratch: Vec::with_capacity(1024),
+            buffer: vec![0; MESSAGE_BYTES_MAX],
+        };
+        if let Some(listener) = &server.listener {
+            server.watch(listener.socket(), Source::Listener).map_err(ServerError::Loop)?;
+        }
+        server.watch(server.signals.pipe(), Source::Signals).map_err(ServerError::Loop)?;
+        Ok(server)
+    }
+
+    /// Makes the pools that are to be warm before anybody asks.
+    fn prefork(&mut self) -> Result<(), ServerError> {
+        let mut uids = Vec::new();
+        if self.uid != 0 || self.private.is_some() {
+            uids.push(self.uid);
+        }
+        for name in &self.config.server.prefork_for {
+            match nix::unistd::User::from_name(name) {
+                Ok(Some(user)) => uids.push(user.uid.as_raw()),
+                _ => return Err(ServerError::NoSuchUser(name.clone())),
+            }
+        }
+        for uid in uids {
+            if self.pool_for(crate::config::DEFAULT_PROFILE, uid).is_some_and(|(_, new)| new) {
+                log::info!("keeping environments warm for uid {uid}");
+            }
+        }
+        self.settle();
+        Ok(())
+    }
+
+    fn serve(mut self) -> Result<(), ServerError> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ServerError::Wait(error)),
+            }
+            for event in &events {
+                if let Some(source) = Source::of(event.token()) {
+                    self.dispatch(source, event.is_writable());
+                }
+            }
+            self.hear_the_unread();
+            self.take_due();
+            self.settle();
+            self.tell_readiness();
+            if self.is_over() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn dispatch(&mut self, source: Source, writable: bool) {
+        match source {
+            Source::Listener => self.accept(),
+            Source::Signals => self.take_signals(),
+            Source::Session(key) => {
+                if writable {
+                    self.flush_session(key);
+                }
+                self.hear_session(key);
+            }
+            Source::Template(key) => {
+                if writable {
+                    self.flush_template(key);
+                }
+                self.hear_template(key);
+            }
+            Source::Zygote(key) => self.hear_zygote(key),
+            Source::Remains(key) => self.remains_gone(key),
+        }
+        self.settle();
+    }
+
+    /// Tells the pools what is queued, and carries out what they order, until nothing is left.
+    fn settle(&mut self) {
+        while let Some((pool, event)) = self.queue.pop_front() {
+            let now = self.now();
+            let mut effects = std::mem::take(&mut self.effects);
+            self.pools.entries[pool].policy.handle(now, event, &mut effects);
+            for effect in effects.drain(..) {
+                self.carry_out(pool, effect);
+            }
+            self.effects = effects;
+        }
+    }
+
+    fn tell(&mut self, pool: usize, event: Event) {
+        self.queue.push_back((pool, event));
+    }
+
+    /// Time since the start: the one clock of the server.
+    fn now(&self) -> Time {
+        Time(self.started.elapsed())
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    fn watch(&self, fd: &impl AsRawFd, source: Source) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let interest = match source {
+            Source::Session(_) | Source::Template(_) => both,
+            Source::Listener | Source::Signals | Source::Zygote(_) | Source::Remains(_) => {
+                Interest::READABLE
+            }
+        };
+        self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), source.token(), interest)
+    }
+
+    fn unwatch(&self, fd: &impl AsRawFd) {
+        // It is closed next, which removes it as well; a passed duplicate elsewhere would not.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
+    }
+}
+
+/// Raises the soft descriptor limit to the hard one, and returns both as they were: commands get
+/// those back.
+fn raise_descriptor_limit() -> (u64, u64) {
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, hard)) => {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+            (soft, hard)
+        }
+        Err(_) => (1024, 1024),
+    }
+}
+
+/// Sessions for which there are descriptors, beside those of the zygotes: three each.
+fn sessions_max(config: &Config, descriptors: u64) -> usize {
+    /// For the loop, the listener, templates, logs and what is in flight.
+    const RESERVED: u64 = 128;
+    let zygotes = config.profiles.values().map(|profile| u64::from(profile.pool.max)).max();
+    let spare = descriptors.saturating_sub(3 * zygotes.unwrap_or(0) + RESERVED);
+    spare.max(16).try_into().unwrap_or(usize::MAX)
+}

@@ -1,0 +1,157 @@
+//! The pools, each with the template and the zygotes that it decides about.
+
+use super::tokens::{Arena, Key};
+use super::visible::Writable;
+use super::wire::{Wire, WireError};
+use crate::config::{Place, Profile};
+use crate::pool::{Pool, Settings, SlotKey};
+use nix::unistd::{Gid, Uid, User};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+use zyg_protocol::message::{Bytes, LeaseId, Recipe, ToTemplate};
+
+/// How long a zygote may take to get ready. Two hundred times what a slow machine needs.
+const SPAWN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Orders that may wait for a template that is busy: one for each slot that a pool may have, twice.
+const TEMPLATE_OUTBOX_MAX: usize = 1 << 18;
+
+/// A zygote as the server knows it.
+#[derive(Debug)]
+pub(super) struct Zygote {
+    pub pool: usize,
+    pub slot: SlotKey,
+    /// Dropped to end it when no template is left to kill it. End of file here means it has ended.
+    pub lifeline: Option<OwnedFd>,
+    /// The client's end of the command channel, until it is granted.
+    pub channel: Option<OwnedFd>,
+    pub pidfd: OwnedFd,
+    pub lease: Option<LeaseId>,
+}
+
+/// A template that runs, or is on its way to.
+#[derive(Debug)]
+pub(super) struct Template {
+    pub pool: usize,
+    pub pid: u32,
+    pub wire: Wire,
+}
+
+/// One profile and uid.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub profile: String,
+    pub uid: u32,
+    pub policy: Pool,
+    pub recipe: Recipe,
+    pub writable: Writable,
+    pub template: Option<Key>,
+    /// Why the latest template could not be used.
+    pub template_error: Option<String>,
+    pub zygotes: HashMap<SlotKey, Key>,
+    /// Which template was told to fill a slot, until nothing is left in it.
+    pub parents: HashMap<SlotKey, Key>,
+}
+
+/// All pools. One is never removed, so its number stays its name.
+#[derive(Debug, Default)]
+pub(super) struct Pools {
+    pub entries: Vec<Entry>,
+    pub templates: Arena<Template>,
+    pub zygotes: Arena<Zygote>,
+    /// Templates that had more to say than one turn allows.
+    pub unheard: Vec<Key>,
+}
+
+impl Pools {
+    /// The number of the pool for this profile and uid, if there is one.
+    pub fn find(&self, profile: &str, uid: u32) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.uid == uid && entry.profile == profile)
+    }
+
+    /// Makes a pool, empty and without a template.
+    pub fn add(&mut self, name: &str, profile: &Profile, uid: u32, nofile: (u64, u64)) -> usize {
+        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        let gid = user.as_ref().map_or_else(|| own_gid(uid), |user| user.gid);
+        let writable = writable(profile, user.as_ref());
+        let settings = Settings {
+            min: profile.pool.min,
+            max: profile.pool.max,
+            waiters_max: profile.pool.waiters_max,
+            spawn_timeout: SPAWN_TIMEOUT,
+        };
+        let recipe = Recipe {
+            uid,
+            gid: gid.as_raw(),
+            user: user.map(|user| user.name),
+            private: writable.private.clone(),
+            layered: writable.layered.clone(),
+            hostname: profile.hostname.clone(),
+            descriptors: nofile,
+        };
+        self.entries.push(Entry {
+            profile: name.to_owned(),
+            uid,
+            policy: Pool::new(settings),
+            recipe,
+            writable,
+            template: None,
+            template_error: None,
+            zygotes: HashMap::new(),
+            parents: HashMap::new(),
+        });
+        self.entries.len() - 1
+    }
+
+    /// Sends an order to a pool's template.
+    ///
+    /// # Errors
+    /// Those of the wire; there is none for a pool without a template, which gets nothing.
+    pub fn order(
+        &mut self,
+        pool: usize,
+        message: &ToTemplate,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), WireError> {
+        let template = self.entries[pool].template.and_then(|key| self.templates.get_mut(key));
+        template.map_or(Ok(()), |template| template.wire.send(message, Vec::new(), scratch))
+    }
+
+    /// Orders that may wait for a template.
+    pub fn outbox_max() -> usize {
+        TEMPLATE_OUTBOX_MAX
+    }
+}
+
+/// The gid for a uid without a name: the server's own for its own uid, else the same number.
+fn own_gid(uid: u32) -> Gid {
+    if uid == nix::unistd::getuid().as_raw() { nix::unistd::getgid() } else { Gid::from_raw(uid) }
+}
+
+/// The profile's writable places for one user: `~` becomes its home, `.` each client's own matter.
+fn writable(profile: &Profile, user: Option<&User>) -> Writable {
+    let mut writable = Writable::default();
+    for place in &profile.writable {
+        match place {
+            Place::WorkingDirectory => writable.cwd = true,
+            Place::Home => {
+                writable.layered.extend(user.map(|user| real(&user.dir)).and_then(below_root))
+            }
+            Place::Path(path) => writable.private.push(Bytes::from(path.as_os_str().as_bytes())),
+        }
+    }
+    writable
+}
+
+/// The path without symbolic links, as a client's getcwd(3) has it.
+fn real(path: &std::path::Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.into())
+}
+
+fn below_root(path: PathBuf) -> Option<Bytes> {
+    let bytes = path.into_os_string().into_encoded_bytes();
+    (bytes.len() > 1).then(|| Bytes::from(bytes))
+}

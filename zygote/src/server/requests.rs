@@ -1,0 +1,169 @@
+//! What a client asks, checked and brought to where it is answered.
+
+use super::sessions::Pending;
+use super::tokens::Key;
+use super::visible::view;
+use super::{Opening, Server, Waiting};
+use crate::config::DEFAULT_PROFILE;
+use crate::pool::{Event, Time, WaiterKey};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use zyg_protocol::limits::{LABEL_BYTES_MAX, MOUNTS_MAX, WAIT_MS_MAX};
+use zyg_protocol::message::{
+    Acquire, Attach, Denial, LeaseId, Reply, Request, RequestId, ToTemplate,
+};
+
+/// Unanswered acquires that one session may have. A test framework has one for each thread.
+const PENDING_MAX: usize = 4096;
+
+impl Server {
+    pub(super) fn request(&mut self, key: Key, request: Request) {
+        match request {
+            Request::Acquire(acquire) => {
+                let id = acquire.request;
+                if let Err(denial) = self.acquire(key, acquire) {
+                    self.deny(key, id, denial);
+                }
+            }
+            Request::Cancel { request } => self.cancel(key, request),
+            Request::Release { lease } => self.release(key, lease),
+            Request::Status { request } => {
+                let status = self.status();
+                self.reply(key, &Reply::Status { request, status }, Vec::new());
+            }
+        }
+    }
+
+    pub(super) fn deny(&mut self, key: Key, request: RequestId, denial: Denial) {
+        log::debug!("request {request} is denied: {denial}");
+        self.reply(key, &Reply::Denied { request, denial }, Vec::new());
+    }
+
+    fn acquire(&mut self, key: Key, acquire: Acquire) -> Result<(), Denial> {
+        let arrived = self.now();
+        let bad = |reason: &str| Err(Denial::BadRequest { reason: reason.to_owned() });
+        let Some(session) = self.sessions.arena.get(key) else { return Ok(()) };
+        let uid = session.uid;
+        if session.pending.contains_key(&acquire.request) {
+            return bad("a request of that number is pending already");
+        }
+        if session.pending.len() >= PENDING_MAX {
+            return bad("more acquires are pending than one session may have");
+        }
+        if acquire.label.len() > LABEL_BYTES_MAX {
+            return bad("the label is longer than 256 bytes");
+        }
+        if acquire.mounts.len() > MOUNTS_MAX {
+            return bad("more mounts are asked for than one lease may have");
+        }
+        if acquire.wait_ms.is_some_and(|wait| wait > WAIT_MS_MAX) {
+            return bad("the wait is longer than a day");
+        }
+        if !self.phase.grants() {
+            return Err(Denial::Draining);
+        }
+        let profile = acquire.profile.as_deref().unwrap_or(DEFAULT_PROFILE);
+        let Some((pool, first_use)) = self.pool_for(profile, uid) else {
+            let known = self.config.profiles.keys().cloned().collect();
+            return Err(Denial::NoSuchProfile { asked: profile.to_owned(), known });
+        };
+        let view = view(&acquire, &self.pools.entries[pool].writable)
+            .map_err(|reason| Denial::BadRequest { reason })?;
+        if view.trees.is_empty() {
+            self.enqueue(key, pool, first_use, &acquire, view.attach, Vec::new(), arrived);
+            return Ok(());
+        }
+        let ticket = self.number();
+        self.ensure_template(pool).map_err(|reason| Denial::BuildFailing { reason })?;
+        let order = ToTemplate::Open { ticket, trees: view.trees };
+        self.pools
+            .order(pool, &order, &mut self.scratch)
+            .map_err(|error| Denial::BuildFailing { reason: error.to_string() })?;
+        let request = acquire.request;
+        let attach = view.attach;
+        let opening = Opening { session: key, pool, first_use, acquire, attach, arrived };
+        self.opening.insert(ticket, opening);
+        if let Some(session) = self.sessions.arena.get_mut(key) {
+            session.pending.insert(request, Pending::Opening { ticket });
+        }
+        Ok(())
+    }
+
+    /// The pool for a profile and uid, made if need be, and whether it was.
+    pub(super) fn pool_for(&mut self, profile: &str, uid: u32) -> Option<(usize, bool)> {
+        if let Some(pool) = self.pools.find(profile, uid) {
+            return Some((pool, false));
+        }
+        let recipe = self.config.profiles.get(profile)?;
+        let pool = self.pools.add(profile, recipe, uid, self.nofile);
+        self.tell(pool, Event::TimePassed);
+        Some((pool, true))
+    }
+
+    /// Goes on with an acquire whose mount sources are open.
+    pub(super) fn opened(&mut self, ticket: u64, trees: Vec<OwnedFd>) {
+        // Nobody waits for it any more when the session has closed or the request was withdrawn.
+        let Some(opening) = self.opening.remove(&ticket) else { return };
+        let Opening { session, pool, first_use, acquire, attach, arrived } = opening;
+        if trees.len() != attach.iter().filter(|attach| attach.has_tree()).count() {
+            log::error!("a template opened {} trees, not what it was asked for", trees.len());
+            let reason = "the template broke the wire's rules".to_owned();
+            return self.deny(session, acquire.request, Denial::BuildFailing { reason });
+        }
+        self.enqueue(session, pool, first_use, &acquire, attach, trees, arrived);
+    }
+
+    /// Tells a client whose mount sources cannot be opened.
+    pub(super) fn not_opened(&mut self, ticket: u64, denial: Denial) {
+        let Some(opening) = self.opening.remove(&ticket) else { return };
+        if let Some(session) = self.sessions.arena.get_mut(opening.session) {
+            session.pending.remove(&opening.acquire.request);
+        }
+        self.deny(opening.session, opening.acquire.request, denial);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of a request on its way into the queue")]
+    fn enqueue(
+        &mut self,
+        session: Key,
+        pool: usize,
+        first_use: bool,
+        acquire: &Acquire,
+        attach: Vec<Attach>,
+        trees: Vec<OwnedFd>,
+        arrived: Time,
+    ) {
+        let waiter = WaiterKey(self.number());
+        let request = acquire.request;
+        let (wait_ms, time_ms) = (acquire.wait_ms, acquire.time_ms);
+        let deadline = wait_ms.map(|wait| arrived.after(Duration::from_millis(wait)));
+        let waiting = Waiting { session, request, arrived, wait_ms, time_ms, attach, trees };
+        self.waiting.insert(waiter, waiting);
+        if let Some(session) = self.sessions.arena.get_mut(session) {
+            session.pending.insert(request, Pending::Waiting { pool, waiter });
+        }
+        self.tell(pool, Event::AcquireRequested { waiter, deadline, first_use });
+    }
+
+    fn cancel(&mut self, key: Key, request: RequestId) {
+        let Some(session) = self.sessions.arena.get_mut(key) else { return };
+        // One that was answered meanwhile has its answer under way.
+        let Some(pending) = session.pending.remove(&request) else { return };
+        match pending {
+            Pending::Opening { ticket } => drop(self.opening.remove(&ticket)),
+            Pending::Waiting { pool, waiter } => {
+                self.waiting.remove(&waiter);
+                self.tell(pool, Event::WaiterLeft { waiter });
+            }
+        }
+        self.deny(key, request, Denial::Cancelled);
+    }
+
+    /// Ends a lease of this session; another's number, or one that has ended, changes nothing.
+    fn release(&mut self, key: Key, lease: LeaseId) {
+        let Some(session) = self.sessions.arena.get_mut(key) else { return };
+        if session.leases.remove(&lease) {
+            self.end_lease(lease);
+        }
+    }
+}

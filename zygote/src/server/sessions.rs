@@ -1,0 +1,46 @@
+//! Client connections: who they are, what they hold, what waits to be sent to them.
+
+use super::tokens::{Arena, Key};
+use super::wire::Wire;
+use crate::pool::WaiterKey;
+use std::collections::{HashMap, HashSet};
+use zyg_protocol::message::{LeaseId, RequestId};
+
+/// Replies that may wait for a client that does not read. A client with that many answers pending
+/// has stopped listening.
+pub(super) const OUTBOX_MAX: usize = 256;
+
+/// One client connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub wire: Wire,
+    pub uid: u32,
+    /// Leases that end with this session.
+    pub leases: HashSet<LeaseId>,
+    /// Acquires that are not answered yet, and where they are in the server.
+    pub pending: HashMap<RequestId, Pending>,
+}
+
+/// Where an unanswered acquire is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// The template opens its mount sources.
+    Opening {
+        /// The ticket of that.
+        ticket: u64,
+    },
+    /// It waits in a pool.
+    Waiting {
+        /// The pool's number.
+        pool: usize,
+        /// Its name there.
+        waiter: WaiterKey,
+    },
+}
+
+/// All sessions, and those whose messages were not all read when their turn was over.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    pub arena: Arena<Session>,
+    pub unread: Vec<Key>,
+}

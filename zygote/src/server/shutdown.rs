@@ -1,0 +1,192 @@
+//! Deadlines, readiness told to systemd, and the ways in which a server ends.
+
+use super::{Private, Server};
+use crate::pool::{Event, Time};
+use crate::sys::process::{Reaped, reap};
+use nix::fcntl::{Flock, FlockArg};
+use sd_notify::NotifyState;
+use std::fs::{self, File};
+use std::time::Duration;
+
+/// Whether the server still grants leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Serving,
+    /// Told to stop: everything ends, by this time at the latest.
+    Stopping {
+        until: Time,
+    },
+}
+
+impl Phase {
+    pub fn grants(self) -> bool {
+        self == Self::Serving
+    }
+}
+
+/// How long a stopping server waits for its zygotes to be gone. Those that are not by then end with
+/// the server's side of their lifelines.
+const STOP: Duration = Duration::from_secs(10);
+
+/// How soon accepting is tried again after it failed at a limit.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+impl Server {
+    /// Until the earliest deadline; at once if something is left to be read.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        if !self.sessions.unread.is_empty() || !self.pools.unheard.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let now = self.now();
+        let pools = self.pools.entries.iter().filter_map(|entry| entry.policy.next_deadline());
+        let lease = self.lease_deadlines.first().map(|(deadline, _)| *deadline);
+        let accept = self.accept_again.then(|| now.after(ACCEPT_AGAIN));
+        let watchdog = self.watchdog.map(|_| self.watchdog_next);
+        let stop = match self.phase {
+            Phase::Stopping { until } => Some(until),
+            Phase::Serving => self.leave_at(),
+        };
+        let earliest = pools.chain([lease, accept, watchdog, stop].into_iter().flatten()).min()?;
+        // Rounded up, so that the deadline has passed on waking.
+        Some(earliest.0.saturating_sub(now.0) + Duration::from_millis(1))
+    }
+
+    /// When an idle private server leaves.
+    fn leave_at(&self) -> Option<Time> {
+        let private = self.private.as_ref()?;
+        (self.sessions.arena.len() == 0).then(|| self.idle_since.after(private.idle_exit))
+    }
+
+    /// Does what has become due.
+    pub(super) fn take_due(&mut self) {
+        let now = self.now();
+        if self.accept_again {
+            self.accept();
+        }
+        self.hear_the_unheard();
+        while let Some((deadline, lease)) = self.lease_deadlines.first().copied()
+            && deadline <= now
+        {
+            log::info!("lease {} has reached its time limit", lease.0);
+            self.end_lease(lease);
+        }
+        for pool in 0..self.pools.entries.len() {
+            if self.pools.entries[pool].policy.next_deadline().is_some_and(|due| due <= now) {
+                self.tell(pool, Event::TimePassed);
+            }
+        }
+        if let Some(every) = self.watchdog
+            && self.watchdog_next <= now
+        {
+            self.watchdog_next = now.after(every);
+            notify(NotifyState::Watchdog);
+        }
+        if self.phase.grants() && self.leave_at().is_some_and(|leave| leave <= now) {
+            self.leave();
+        }
+    }
+
+    /// Stops for being idle. Under the lock that clients hold while they look for a server, so that
+    /// none finds a socket whose server is leaving; if one is looking now, it stays.
+    fn leave(&mut self) {
+        let Some(Private { lock, .. }) = &self.private else { return };
+        let locked = File::open(lock)
+            .ok()
+            .and_then(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).ok());
+        self.idle_since = self.now();
+        if locked.is_none() {
+            return;
+        }
+        // Whoever connected before the lock was taken is served first.
+        self.accept();
+        if self.sessions.arena.len() == 0 {
+            log::info!("leaving after being idle");
+            self.remove_socket();
+            self.stop();
+        }
+    }
+
+    fn remove_socket(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            self.unwatch(listener.socket());
+            let _ = fs::remove_file(listener.path());
+        }
+    }
+
+    pub(super) fn take_signals(&mut self) {
+        let asked = self.signals.take();
+        while let Reaped::Ended(ended) = reap() {
+            log::debug!("process {} has ended: {:?}", ended.pid, ended.status);
+        }
+        if asked.reload {
+            self.reload();
+        }
+        if asked.stop && self.phase.grants() {
+            log::info!("stopping: every lease ends");
+            self.remove_socket();
+            self.stop();
+        }
+    }
+
+    /// Reads the configuration again, whole. A bad one changes nothing. Pools that exist keep
+    /// theirs.
+    fn reload(&mut self) {
+        let Some(file) = &self.config_file else {
+            log::info!("nothing to reload: the server runs without a configuration file");
+            return;
+        };
+        match crate::config::Config::load(file) {
+            Ok(config) => {
+                log::info!("configuration reloaded: it holds for pools made from now on");
+                self.config = config;
+            }
+            Err(error) => log::error!("configuration not reloaded, the old one stays: {error}"),
+        }
+    }
+
+    fn stop(&mut self) {
+        notify(NotifyState::Stopping);
+        self.phase = Phase::Stopping { until: self.now().after(STOP) };
+        for pool in 0..self.pools.entries.len() {
+            self.tell(pool, Event::DrainStarted);
+        }
+        self.settle();
+        let leases: Vec<_> = self.leases.keys().copied().collect();
+        for lease in leases {
+            self.end_lease(lease);
+        }
+        self.settle();
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        let Phase::Stopping { until } = self.phase else { return false };
+        let mut left = self.pools.entries.iter().filter(|entry| !entry.policy.is_empty());
+        if left.next().is_none() {
+            return true;
+        }
+        if until <= self.now() {
+            log::error!("environments are left that do not end; their lifelines end now");
+            return true;
+        }
+        false
+    }
+
+    /// Tells systemd once that the first pools are warm, or that they fail: a unit that can serve
+    /// denials with their reason is better than one that hangs in its start.
+    pub(super) fn tell_readiness(&mut self) {
+        let settled = |entry: &super::pools::Entry| {
+            let counts = entry.policy.counts();
+            counts.warm >= counts.target || counts.failing.is_some()
+        };
+        if !self.ready_told && self.pools.entries.iter().all(settled) {
+            self.ready_told = true;
+            notify(NotifyState::Ready);
+        }
+    }
+}
+
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        log::warn!("failed to notify systemd: {error}");
+    }
+}

@@ -1,0 +1,246 @@
+//! What a lease must be shown beyond the template's tree: the client's working directory, its
+//! program's directory, its own mounts. Pure: paths in, orders out.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+use zyg_protocol::limits::PATH_BYTES_MAX;
+use zyg_protocol::message::{Acquire, Attach, Bytes, Mount, Tree};
+
+/// What every zygote of a pool has writable.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Writable {
+    /// Empty private places.
+    pub private: Vec<Bytes>,
+    /// Places that show the host's content under a private layer.
+    pub layered: Vec<Bytes>,
+    /// Whether the client's working directory is to be writable.
+    pub cwd: bool,
+}
+
+/// What init attaches, and the trees that the template opens for it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct View {
+    pub attach: Vec<Attach>,
+    pub trees: Vec<Tree>,
+}
+
+/// Made anew in every environment: nothing of the host's is shown there.
+const OWN: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// What this request needs to see.
+///
+/// # Errors
+/// The rule that a path breaks.
+pub(super) fn view(acquire: &Acquire, writable: &Writable) -> Result<View, String> {
+    let targets = mount_targets(&acquire.mounts)?;
+    let mut view = View::default();
+    let cwd = acquire.cwd.as_ref().map(|cwd| checked(cwd, "working directory")).transpose()?;
+    if let Some(cwd) = cwd.filter(|cwd| !is_below_any(cwd, &targets)) {
+        view.show_cwd(cwd, writable);
+    }
+    let program = acquire.program.as_ref().map(|path| checked(path, "program")).transpose()?;
+    if let Some(program) = program.filter(|program| !is_below_any(program, &targets)) {
+        let in_cwd = cwd.is_some_and(|cwd| view.shows(cwd) && program.starts_with(cwd));
+        if !in_cwd {
+            view.show_program(program, writable);
+        }
+    }
+    for mount in &acquire.mounts {
+        view.add(mount)?;
+    }
+    Ok(view)
+}
+
+impl View {
+    fn show_cwd(&mut self, cwd: &Path, writable: &Writable) {
+        let target = bytes(cwd);
+        if let Some(place) = longest(cwd, &writable.private) {
+            // The private place itself is what the client gets to see there.
+            if place != cwd {
+                self.trees.push(Tree { path: target.clone(), read_only: false });
+                let attach =
+                    if writable.cwd { Attach::Layer { target } } else { Attach::Tree { target } };
+                self.attach.push(attach);
+            }
+        } else if writable.cwd
+            && longest(cwd, &writable.layered).is_none()
+            && cwd != Path::new("/")
+            && !OWN.iter().any(|own| cwd.starts_with(own))
+        {
+            self.attach.push(Attach::Cover { target });
+        }
+    }
+
+    /// A program below a private place would not be found there; elsewhere it is.
+    fn show_program(&mut self, program: &Path, writable: &Writable) {
+        let Some(place) = longest(program, &writable.private) else { return };
+        let Some(directory) = program.parent() else { return };
+        // Straight in the private place: the program alone, for the place itself stays empty.
+        let shown = if directory == place { program } else { directory };
+        self.trees.push(Tree { path: bytes(shown), read_only: true });
+        self.attach.push(Attach::Tree { target: bytes(shown) });
+    }
+
+    fn shows(&self, target: &Path) -> bool {
+        self.attach.iter().any(|attach| match attach {
+            Attach::Tree { target: shown } | Attach::Layer { target: shown } => {
+                path(shown) == target
+            }
+            Attach::Cover { .. } | Attach::Tmpfs { .. } => false,
+        })
+    }
+
+    fn add(&mut self, mount: &Mount) -> Result<(), String> {
+        match mount {
+            Mount::Bind { source, target, read_only } => {
+                checked(source, "bind source")?;
+                self.trees.push(Tree { path: source.clone(), read_only: *read_only });
+                self.attach.push(Attach::Tree { target: target.clone() });
+            }
+            Mount::Tmpfs { target } => self.attach.push(Attach::Tmpfs { target: target.clone() }),
+        }
+        Ok(())
+    }
+}
+
+fn mount_targets(mounts: &[Mount]) -> Result<Vec<&Path>, String> {
+    mounts
+        .iter()
+        .map(|mount| {
+            let (Mount::Bind { target, .. } | Mount::Tmpfs { target }) = mount;
+            let target = checked(target, "mount target")?;
+            if target == Path::new("/") {
+                return Err("a mount target of / would hide the whole environment".to_owned());
+            }
+            Ok(target)
+        })
+        .collect()
+}
+
+/// A path that can be compared by its components: absolute, bounded, without `..`.
+fn checked<'a>(bytes: &'a Bytes, what: &str) -> Result<&'a Path, String> {
+    let path = path(bytes);
+    let rule = if bytes.len() > PATH_BYTES_MAX {
+        format!("is longer than {PATH_BYTES_MAX} bytes")
+    } else if bytes.contains(&0) {
+        "contains a zero byte".to_owned()
+    } else if !path.is_absolute() {
+        "is not absolute".to_owned()
+    } else if path.components().any(|component| component == Component::ParentDir) {
+        "contains `..`".to_owned()
+    } else {
+        return Ok(path);
+    };
+    Err(format!("the {what} {} {rule}", path.display()))
+}
+
+fn is_below_any(path: &Path, places: &[&Path]) -> bool {
+    places.iter().any(|place| path.starts_with(place))
+}
+
+/// The deepest of `places` that `path` is or lies below.
+fn longest<'a>(below: &Path, places: &'a [Bytes]) -> Option<&'a Path> {
+    places
+        .iter()
+        .map(path)
+        .filter(|place| below.starts_with(place))
+        .max_by_key(|place| place.components().count())
+}
+
+fn path(bytes: &Bytes) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+fn bytes(path: &Path) -> Bytes {
+    Bytes::from(path.as_os_str().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn b(path: &str) -> Bytes {
+        Bytes::from(path.as_bytes())
+    }
+
+    fn writable() -> Writable {
+        Writable { private: vec![b("/tmp"), b("/run")], layered: vec![b("/home/u")], cwd: true }
+    }
+
+    fn seen(cwd: &str, program: Option<&str>, mounts: Vec<Mount>) -> Result<View, String> {
+        let acquire =
+            Acquire { cwd: Some(b(cwd)), program: program.map(b), mounts, ..Acquire::default() };
+        view(&acquire, &writable())
+    }
+
+    fn tree(path: &str, read_only: bool) -> Tree {
+        Tree { path: b(path), read_only }
+    }
+
+    #[test]
+    fn what_every_zygote_shows_needs_nothing() {
+        for cwd in ["/home/u", "/home/u/src/x", "/tmp", "/", "/proc/self", "/sys", "/dev/shm"] {
+            assert_eq!(seen(cwd, Some("/usr/bin/true"), vec![]), Ok(View::default()), "{cwd}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_the_host_gets_a_private_layer() {
+        let expected = View { attach: vec![Attach::Cover { target: b("/srv/x") }], trees: vec![] };
+        assert_eq!(seen("/srv/x", None, vec![]), Ok(expected));
+    }
+
+    #[test]
+    fn a_directory_below_a_private_place_is_brought_in_under_a_layer() {
+        let expected = View {
+            attach: vec![Attach::Layer { target: b("/tmp/x") }],
+            trees: vec![tree("/tmp/x", false)],
+        };
+        assert_eq!(seen("/tmp/x", Some("/tmp/x/bin/a"), vec![]), Ok(expected));
+    }
+
+    #[test]
+    fn a_program_below_a_private_place_brings_its_directory() {
+        let expected = View {
+            attach: vec![Attach::Tree { target: b("/tmp/go-build/b1") }],
+            trees: vec![tree("/tmp/go-build/b1", true)],
+        };
+        assert_eq!(seen("/home/u", Some("/tmp/go-build/b1/x.test"), vec![]), Ok(expected));
+    }
+
+    #[test]
+    fn a_program_straight_in_a_private_place_comes_alone() {
+        let expected = View {
+            attach: vec![Attach::Tree { target: b("/tmp/a.out") }],
+            trees: vec![tree("/tmp/a.out", true)],
+        };
+        assert_eq!(seen("/tmp", Some("/tmp/a.out"), vec![]), Ok(expected));
+    }
+
+    #[test]
+    fn a_bind_over_the_working_directory_takes_its_place() {
+        let bind = Mount::Bind { source: b("/srv/x"), target: b("/srv/x"), read_only: false };
+        let expected = View {
+            attach: vec![Attach::Tree { target: b("/srv/x") }],
+            trees: vec![tree("/srv/x", false)],
+        };
+        assert_eq!(seen("/srv/x/sub", None, vec![bind]), Ok(expected));
+    }
+
+    #[test]
+    fn a_path_that_breaks_a_rule_is_named() {
+        let tmpfs = |target: &str| vec![Mount::Tmpfs { target: b(target) }];
+        for (cwd, mounts, expected) in [
+            ("x", vec![], "the working directory x is not absolute"),
+            ("/a/../b", vec![], "the working directory /a/../b contains `..`"),
+            ("/a", tmpfs("t"), "the mount target t is not absolute"),
+            ("/a", tmpfs("/"), "a mount target of / would hide the whole environment"),
+            ("/a\0b", vec![], "the working directory /a\0b contains a zero byte"),
+        ] {
+            assert_eq!(seen(cwd, None, mounts), Err(expected.to_owned()));
+        }
+        let long = format!("/{}", "a".repeat(PATH_BYTES_MAX));
+        assert!(seen(&long, None, vec![]).is_err_and(|error| error.contains("longer than 4096")));
+    }
+}

@@ -1,0 +1,45 @@
+//! Giving up for good what a command must not have (capabilities(7), prctl(2)).
+#![expect(unsafe_code, reason = "prctl options without a wrapper")]
+
+use nix::errno::Errno;
+
+/// Empties the capability bounding set, so that no program executed from here on gains a
+/// capability, not even one run by uid 0.
+///
+/// # Errors
+/// `EPERM` without `CAP_SETPCAP` in the caller's user namespace.
+pub fn empty_bounding_set() -> Result<(), Errno> {
+    for capability in 0..64 {
+        // SAFETY: integers only.
+        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        match Errno::result(result) {
+            Ok(_) => {}
+            // The first number that this kernel does not know ends the list.
+            Err(Errno::EINVAL) if capability > 0 => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Names the process as ps(1) shows it: 15 bytes at most.
+pub fn set_name(name: &std::ffi::CStr) {
+    // A name is decoration: a kernel that refuses it is no reason to fail.
+    let _ = nix::sys::prctl::set_name(name);
+}
+
+/// Joins a fresh, empty session keyring (keyctl(2)), so that no key of the server's user can be
+/// found. A kernel without keyrings (`ENOSYS`) has none to leak.
+///
+/// # Errors
+/// That of keyctl(2), `EDQUOT` in the main.
+pub fn fresh_keyring() -> Result<(), Errno> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    let null = std::ptr::null::<libc::c_char>();
+    // SAFETY: a null name asks for an anonymous keyring.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, null) };
+    match Errno::result(result) {
+        Ok(_) | Err(Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}

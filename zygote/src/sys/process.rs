@@ -1,0 +1,167 @@
+//! Processes made, watched and ended: clone3(2), wait4(2), pidfds, daemons.
+#![expect(unsafe_code, reason = "system calls without a wrapper")]
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::unistd::{ForkResult, Pid, fork};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::process::exit;
+use zyg_protocol::message::{ExitStatus, Usage};
+
+/// Which side of a clone runs.
+#[derive(Debug)]
+pub enum Cloned {
+    /// The caller, with the child's number and pidfd.
+    Parent {
+        /// The child, in the caller's pid namespace.
+        pid: Pid,
+        /// The child, beyond reuse of its number.
+        pidfd: OwnedFd,
+    },
+    /// The new process: a copy of the caller, memory and descriptors.
+    Child,
+}
+
+/// Namespaces that every zygote gets for its own. Its network namespace is not among them: it is
+/// made by the template, to be owned by the template's user namespace.
+const ZYGOTE_NAMESPACES: i32 = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP;
+
+/// Clones the caller into fresh namespaces, as fork(2) does: the child continues here.
+///
+/// The caller must be single-threaded, as every process of this crate is: the child has only the
+/// calling thread, and locks held by others would stay locked.
+///
+/// # Errors
+/// That of clone3(2) (Linux 5.3): `ENOSPC` at a namespace limit (`/proc/sys/user/max_*`), `EPERM`
+/// where user namespaces are forbidden, `EAGAIN` at a process limit.
+pub fn clone_zygote() -> Result<Cloned, Errno> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: all of clone_args is integers, for which zero is a value.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = (ZYGOTE_NAMESPACES | libc::CLONE_PIDFD) as u64;
+    arguments.pidfd = &raw mut pidfd as u64;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    // SAFETY: without CLONE_VM the child has a copy of the caller's memory, stack included, and
+    // goes on from here as after fork(2); the caller has one thread, so no lock is held by another.
+    let result =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of_val(&arguments)) };
+    match Errno::result(result)? {
+        0 => Ok(Cloned::Child),
+        pid => Ok(Cloned::Parent {
+            pid: Pid::from_raw(pid as i32),
+            // SAFETY: CLONE_PIDFD has stored a new descriptor there.
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        }),
+    }
+}
+
+/// Ends the process behind a pidfd. One that has ended already is no error.
+pub fn kill(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo asks for the same as kill(2).
+    let result = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, info, 0)
+    };
+    match Errno::result(result) {
+        Ok(_) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// A child that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Its number.
+    pub pid: Pid,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it used; `wall_us` is left 0.
+    pub usage: Usage,
+}
+
+/// What [`reap`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaped {
+    /// A child that has ended.
+    Ended(Ended),
+    /// Children are left, and none has ended.
+    Running,
+    /// No child is left.
+    None,
+}
+
+/// Takes one ended child, without waiting (wait4(2)).
+pub fn reap() -> Reaped {
+    let mut status = 0;
+    // SAFETY: all of rusage is integers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: both pointers outlive the call.
+        let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
+        match Errno::result(pid) {
+            Ok(0) => return Reaped::Running,
+            Ok(pid) => {
+                return Reaped::Ended(Ended {
+                    pid: Pid::from_raw(pid),
+                    status: exit_status(status),
+                    usage: usage_of(&usage),
+                });
+            }
+            Err(Errno::EINTR) => {}
+            Err(_) => return Reaped::None,
+        }
+    }
+}
+
+fn exit_status(status: libc::c_int) -> ExitStatus {
+    if libc::WIFSIGNALED(status) {
+        let signal = libc::WTERMSIG(status);
+        ExitStatus::Signal { signal, core_dumped: libc::WCOREDUMP(status) }
+    } else {
+        ExitStatus::Code(libc::WEXITSTATUS(status) as u8)
+    }
+}
+
+fn usage_of(usage: &libc::rusage) -> Usage {
+    let us = |time: libc::timeval| (time.tv_sec as u64) * 1_000_000 + time.tv_usec as u64;
+    Usage {
+        user_us: us(usage.ru_utime),
+        system_us: us(usage.ru_stime),
+        wall_us: 0,
+        max_rss_kib: usage.ru_maxrss as u64,
+    }
+}
+
+/// Resets every signal's disposition and the signal mask, whatever the process was started with:
+/// an ignored signal would be inherited by every command (signal(7)).
+pub fn reset_signals() {
+    for number in Signal::iterator() {
+        // SAFETY: no handler is installed, so none can be unsafe. KILL and STOP refuse; so be it.
+        let _ = unsafe { signal(number, SigHandler::SigDfl) };
+    }
+    // Real-time signals, which `Signal` does not know.
+    for number in libc::SIGRTMIN()..=libc::SIGRTMAX() {
+        // SAFETY: as above.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+/// Goes on in a child with a session of its own; the caller's process exits with code 0.
+///
+/// For the start of a program, before it has opened or started anything.
+///
+/// # Errors
+/// That of fork(2).
+pub fn daemonize() -> Result<(), Errno> {
+    // SAFETY: the process has one thread (the caller's promise), so the child may do anything.
+    match unsafe { fork() }? {
+        ForkResult::Parent { .. } => exit(0),
+        ForkResult::Child => nix::unistd::setsid().map(drop),
+    }
+}

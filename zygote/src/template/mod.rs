@@ -1,0 +1,212 @@
+//! The template: prepares a mount tree once, then clones zygotes from itself on request.
+//!
+//! One per profile generation and uid. It is our own binary executed again, with its link to the
+//! server as standard input, so it holds nothing else of the server's. It acts with the authority
+//! of the uid it serves and no other: what it opens for a lease, the kernel has allowed the client.
+//!
+//! It depends on neither the server nor the pool, starts no thread, and never runs a command.
+
+mod family;
+mod namespaces;
+mod tree;
+
+use crate::failure::At;
+use crate::sys;
+use family::Family;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::ExitCode;
+use std::time::Instant;
+use zyg_protocol::codec::{Message, decode, encode};
+use zyg_protocol::limits::MESSAGE_BYTES_MAX;
+use zyg_protocol::message::{Bytes, Failure, FromTemplate, Recipe, Step, ToTemplate, Tree};
+use zyg_protocol::socket::{ReceiveError, borrow, receive, send};
+
+pub(crate) use namespaces::{Namespaces, write_id_maps};
+pub(crate) use tree::{Layout, PrivatePath, mode_of};
+
+/// The argument that makes the binary take this role.
+pub const ROLE: &str = "template";
+
+/// Runs the role, with the link to the server as standard input, until the server hangs up.
+#[must_use]
+pub fn main() -> ExitCode {
+    sys::process::reset_signals();
+    sys::privilege::set_name(c"zyg-template");
+    let link = sys::descriptors::take_inherited(0).and_then(|link| {
+        sys::descriptors::close_stdin()?;
+        Ok(Link { socket: link, buffer: vec![0; MESSAGE_BYTES_MAX] })
+    });
+    match link {
+        Ok(link) => run(link),
+        Err(errno) => {
+            log::error!("failed to take over the link to the server: {errno}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut link: Link) -> ExitCode {
+    let Some((ToTemplate::Build(recipe), _)) = link.receive() else {
+        return ExitCode::FAILURE;
+    };
+    let start = Instant::now();
+    match Template::build(recipe) {
+        Ok(template) => {
+            let build_us = start.elapsed().as_micros() as u64;
+            let read_only = template.layout.read_only.clone();
+            link.send(&FromTemplate::Ready { build_us, read_only }, &[]);
+            template.serve(link)
+        }
+        Err(failure) => {
+            link.send(&FromTemplate::Unable(failure), &[]);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The SEQPACKET link to the server. When it breaks there is nobody left to work for: exit.
+struct Link {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Link {
+    fn receive(&mut self) -> Option<(ToTemplate, Vec<OwnedFd>)> {
+        match receive(self.socket.as_fd(), &mut self.buffer) {
+            Ok(received) if received.bytes > 0 => match decode(&self.buffer[..received.bytes]) {
+                Ok(message) => Some((message, received.descriptors)),
+                Err(error) => {
+                    log::error!("failed to understand the server: {error}");
+                    None
+                }
+            },
+            Ok(_) | Err(ReceiveError::WouldBlock) => None,
+            Err(error) => {
+                log::error!("failed to hear from the server: {error}");
+                None
+            }
+        }
+    }
+
+    fn send(&self, message: &FromTemplate, descriptors: &[BorrowedFd<'_>]) {
+        let mut bytes = Vec::with_capacity(128);
+        if let Err(error) = encode(message, &mut bytes) {
+            log::error!("failed to tell the server {:?}: {error}", FromTemplate::KIND);
+            return;
+        }
+        // A server that is gone is noticed by the next receive.
+        if let Err(errno) = send(self.socket.as_fd(), &bytes, descriptors)
+            && errno != Errno::EPIPE
+        {
+            log::error!("failed to send to the server: {errno}");
+        }
+    }
+}
+
+struct Template {
+    layout: Layout,
+    namespaces: Namespaces,
+    family: Family,
+    children: SignalFd,
+    recipe: Recipe,
+}
+
+impl Template {
+    fn build(recipe: Recipe) -> Result<Self, Failure> {
+        namespaces::become_user(&recipe)?;
+        // A session of its own: no terminal, no process group shared with whoever started it.
+        let _ = nix::unistd::setsid();
+        namespaces::restore_descriptor_limit(recipe.descriptors);
+        let mut namespaces = Namespaces::create(recipe.uid, recipe.gid)?;
+        let layout = Layout::build(&recipe)?;
+        namespaces.tree_is_built()?;
+        let children =
+            SignalFd::with_flags(&child_mask()?, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+                .at(Step::Events)?;
+        Ok(Self { layout, namespaces, family: Family::default(), children, recipe })
+    }
+
+    fn serve(mut self, mut link: Link) -> ExitCode {
+        loop {
+            let readable = PollFlags::POLLIN;
+            let mut fds = [
+                PollFd::new(link.socket.as_fd(), readable),
+                PollFd::new(self.children.as_fd(), readable),
+            ];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => {
+                    log::error!("failed to wait for events: {errno}");
+                    return ExitCode::FAILURE;
+                }
+            }
+            let [asked, ended] =
+                fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+            if ended {
+                while let Ok(Some(_)) = self.children.read_signal() {}
+                for slot in self.family.reap() {
+                    link.send(&FromTemplate::Gone { slot }, &[]);
+                }
+            }
+            if asked {
+                let Some((message, _)) = link.receive() else {
+                    return ExitCode::SUCCESS;
+                };
+                self.handle(message, &link);
+            }
+        }
+    }
+
+    fn handle(&mut self, message: ToTemplate, link: &Link) {
+        match message {
+            ToTemplate::Build(_) => log::error!("the server asked for a second tree; ignored"),
+            ToTemplate::Spawn { slot } => self.spawn(slot, link),
+            ToTemplate::Destroy { slot } => self.family.destroy(slot),
+            ToTemplate::Open { ticket, trees } => self.open(ticket, &trees, link),
+        }
+    }
+
+    fn spawn(&mut self, slot: u64, link: &Link) {
+        match self.family.spawn(slot, &self.namespaces, &self.layout, &self.recipe) {
+            Ok(born) => {
+                let fds = [born.pidfd.as_fd(), born.lifeline.as_fd(), born.channel.as_fd()];
+                link.send(&FromTemplate::Spawned { slot }, &fds);
+                self.family.adopt(slot, born.pid, born.pidfd);
+            }
+            Err(failure) => link.send(&FromTemplate::SpawnFailed { slot, failure }, &[]),
+        }
+    }
+
+    fn open(&self, ticket: u64, trees: &[Tree], link: &Link) {
+        let opened = self.namespaces.on_the_host(|| trees.iter().map(tree::open).collect());
+        let opened: Result<Vec<OwnedFd>, Failure> = opened.and_then(|result| result);
+        match opened {
+            Ok(trees) => link.send(&FromTemplate::Opened { ticket }, &borrow(&trees)),
+            Err(failure) => link.send(&FromTemplate::OpenFailed { ticket, failure }, &[]),
+        }
+    }
+}
+
+/// Blocks SIGCHLD, so that it can be read from a descriptor, and returns that set.
+fn child_mask() -> Result<SigSet, Failure> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_block().at(Step::Events)?;
+    Ok(mask)
+}
+
+/// A path from the wire as the kernel wants it.
+///
+/// # Errors
+/// `EINVAL` for one with a zero byte.
+pub(crate) fn c_path(bytes: &Bytes, step: Step) -> Result<std::ffi::CString, Failure> {
+    std::ffi::CString::new(bytes.as_slice()).map_err(|_| Failure {
+        step,
+        errno: libc::EINVAL,
+        subject: bytes.clone(),
+    })
+}
