@@ -1,1 +1,56 @@
-//! Placeholder.
+//! What the tests against a real server share: a server of one's own ([`Server`]), everything that
+//! it has started ([`Census`]), and skips that are never silent ([`skip`]).
+//!
+//! Each test has its own server, socket and directory, so tests neither wait for nor disturb each
+//! other, whatever the number of threads.
+#![expect(clippy::missing_panics_doc, reason = "a harness reports by panicking")]
+#![expect(clippy::unwrap_used, reason = "a harness reports by panicking")]
+
+mod census;
+mod server;
+
+pub use census::Census;
+pub use server::{Server, Setup, zyg_binary};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How long anything may take that is waited for. Far beyond what a loaded machine needs: only a
+/// test that fails waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Says that a test cannot show anything here, and why. With `ZYG_TEST_STRICT=1` that is a failure.
+pub fn skip(reason: &str) {
+    assert!(
+        std::env::var_os("ZYG_TEST_STRICT").is_none_or(|strict| strict != "1"),
+        "skipped under ZYG_TEST_STRICT=1: {reason}"
+    );
+    eprintln!("SKIPPED: {reason}");
+}
+
+/// Waits until the descriptor is readable or hung up.
+pub fn wait_readable(descriptor: impl AsFd, what: &str) {
+    let mut fds = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(PATIENCE).unwrap();
+    assert_eq!(poll(&mut fds, timeout), Ok(1), "{what} did not happen within {PATIENCE:?}");
+}
+
+/// Looks again and again until `look` finds something. For what has no event to wait for; every
+/// look asks the system under test, so no time is slept away.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what} did not happen within {PATIENCE:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// Whether the tests run as root.
+#[must_use]
+pub fn is_root() -> bool {
+    nix::unistd::getuid().is_root()
+}

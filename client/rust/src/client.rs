@@ -27,7 +27,7 @@ const RETRIES_MAX: u32 = 3;
 /// let client = zygote_client::Client::connect_or_start()?;
 /// std::thread::scope(|threads| {
 ///     for _ in 0..4 {
-///         threads.spawn(|| client.lease().map(|lease| lease.command("make").arg("test").status()));
+///         threads.spawn(|| client.lease().map(|lease| lease.command("make").status()));
 ///     }
 /// });
 /// for pool in client.status()?.profiles {

@@ -73,6 +73,17 @@ pub fn kill(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     }
 }
 
+/// A pidfd for a process (pidfd_open(2), Linux 5.3).
+///
+/// # Errors
+/// `ESRCH` where there is no such process.
+pub fn open(pid: Pid) -> Result<OwnedFd, Errno> {
+    // SAFETY: integers only.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
 /// A child that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
