@@ -18,6 +18,7 @@ pub enum Verb {
     Run(Box<Run>),
     Serve(Serve),
     Status(Status),
+    Bench(Bench),
     /// Look at configuration files
     #[command(subcommand)]
     Config(Config),
@@ -117,6 +118,20 @@ pub struct Status {
     /// As one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Measure what an environment costs here, beside what it is made of
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// How many samples of each row
+    #[arg(long, default_value = "500", value_name = "N")]
+    pub rounds: usize,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Answer on standard input, for the raw round trip
+    #[arg(long, hide = true)]
+    pub echo: bool,
 }
 
 #[derive(Debug, Subcommand)]

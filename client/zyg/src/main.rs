@@ -3,6 +3,7 @@
 //! `run` and `status` are clients; `serve` is the server; the role that the server starts itself
 //! as (a template) is taken before the command line is parsed.
 
+mod bench;
 mod cli;
 mod relay;
 mod run;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
             serve::serve(&serve)
         }
         (Verb::Status(status), _) => status::status(&status),
+        (Verb::Bench(bench), _) => bench::bench(&bench),
         (Verb::Config(config), _) => serve::check(&config),
         (Verb::Run(_), None) => unreachable!("clap has parsed a subcommand"),
     };
