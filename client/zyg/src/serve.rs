@@ -2,6 +2,7 @@
 
 use crate::cli::{Config as ConfigVerb, Serve};
 use anyhow::Context;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -55,7 +56,14 @@ fn listen(serve: &Serve, config: &Config) -> anyhow::Result<Listener> {
         make_private(directory)
             .with_context(|| format!("failed to make the directory {}", directory.display()))?;
     }
-    Ok(Listener::bind(&path)?)
+    let listener = Listener::bind(&path)?;
+    if nix::unistd::getuid().is_root() {
+        // Everybody may ask a machine's server: each is served with his own authority.
+        let everybody = std::fs::Permissions::from_mode(0o666);
+        std::fs::set_permissions(&path, everybody)
+            .with_context(|| format!("failed to open {} to everybody", path.display()))?;
+    }
+    Ok(listener)
 }
 
 fn make_private(directory: &Path) -> std::io::Result<()> {
