@@ -524,6 +524,8 @@ pub enum Step {
     Fork,
     #[error("execute")]
     Execute,
+    #[error("install the system call filter")]
+    Filter,
 }
 
 /// How a command ended.
@@ -603,6 +605,11 @@ pub struct Recipe {
     pub hostname: Option<String>,
     /// The descriptor limit that commands get, soft and hard.
     pub descriptors: (u64, u64),
+    /// System call filters for the template and everything that comes of it, as the kernel wants
+    /// them (seccomp(2)).
+    pub filters: Vec<Bytes>,
+    /// Those that each command gets beside these.
+    pub command_filters: Vec<Bytes>,
 }
 
 /// Template → server.

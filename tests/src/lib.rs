@@ -6,14 +6,19 @@
 #![expect(clippy::missing_panics_doc, reason = "a harness reports by panicking")]
 #![expect(clippy::unwrap_used, reason = "a harness reports by panicking")]
 
+mod baseline;
 mod census;
+mod raw;
 mod server;
 
+pub use baseline::{Baseline, descriptors_of};
 pub use census::Census;
+pub use raw::{Raw, RawLease, bytes_of};
 pub use server::{Server, Setup, zyg_binary};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How long anything may take that is waited for. Far beyond what a loaded machine needs: only a
@@ -53,4 +58,17 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 #[must_use]
 pub fn is_root() -> bool {
     nix::unistd::getuid().is_root()
+}
+
+/// What a call that may block returns. One that does not come back is a failure, not a hang.
+pub fn soon<T: Send + 'static>(what: &str, call: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        // Nobody listens any more only when the test has failed.
+        let _ = sender.send(call());
+    });
+    match receiver.recv_timeout(PATIENCE) {
+        Ok(result) => result,
+        Err(error) => panic!("{what}: {error} within {PATIENCE:?}"),
+    }
 }

@@ -82,6 +82,18 @@ impl Setup {
     }
 }
 
+impl Setup {
+    /// Starts it and waits until the default profile's pool is warm for the calling user, as root
+    /// after a first request.
+    #[must_use]
+    pub fn start_warm(self) -> Server {
+        let server = self.start();
+        drop(server.client().lease().unwrap());
+        server.wait_warm();
+        server
+    }
+}
+
 /// A running server. When it is dropped it is stopped, and must leave nothing behind.
 #[derive(Debug)]
 pub struct Server {
@@ -95,10 +107,7 @@ impl Server {
     /// is none before the first request, which is made here).
     #[must_use]
     pub fn start() -> Self {
-        let server = Setup::default().start();
-        drop(server.client().lease().unwrap());
-        server.wait_warm();
-        server
+        Setup::default().start_warm()
     }
 
     /// A client of it.

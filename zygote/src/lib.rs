@@ -7,6 +7,7 @@
 pub mod config;
 mod diagnose;
 mod failure;
+pub mod filter;
 mod init;
 pub mod pool;
 pub mod server;

@@ -13,6 +13,7 @@ mod status;
 
 use clap::{CommandFactory, FromArgMatches};
 use cli::{Cli, Verb};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// zyg itself failed: the command was not run, or how it ended is not known.
@@ -30,7 +31,10 @@ fn main() -> ExitCode {
         log_to_stderr("warn");
         return zygote::template::main();
     }
-    let matches = Cli::command().get_matches_from(std::env::args_os());
+    let matches = match Cli::command().try_get_matches_from(std::env::args_os()) {
+        Ok(matches) => matches,
+        Err(error) => return misused(&error),
+    };
     let parsed = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -47,9 +51,39 @@ fn main() -> ExitCode {
         (Verb::Run(_), None) => unreachable!("clap has parsed a subcommand"),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("zyg: {error:#}");
+        complain(&explain(&error));
         ExitCode::from(EXIT_FAILED)
     })
+}
+
+/// Help that was asked for, or a command line that cannot be parsed: of `zyg run` a failure like
+/// any other, since 2 may be an exit code of the command's own.
+fn misused(error: &clap::Error) -> ExitCode {
+    // Whoever has closed the stream does not want to read it.
+    let _ = error.print();
+    let run = std::env::args_os().nth(1).is_some_and(|verb| verb == "run");
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if run => ExitCode::from(EXIT_FAILED),
+        code => ExitCode::from(code as u8),
+    }
+}
+
+/// The error with its causes, each told once: an error of a library may quote its cause itself.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
+        }
+    }
+    text
+}
+
+/// Tells the user something on standard error. That nobody reads there is no failure, as it is of
+/// `eprintln!`, which panics.
+pub fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "zyg: {text}");
 }
 
 /// Logs of this process, filtered by `ZYG_LOG` in the syntax of `RUST_LOG`.

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::termios::{self, SetArg, Termios};
 use nix::unistd::{read, write};
-use std::io::{IsTerminal, Stdin, Stdout, stdin, stdout};
+use std::io::{IsTerminal, Stdin, Stdout, stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
 use zygote_client::{Child, Command, TtySize};
 
@@ -19,6 +19,9 @@ const DEFAULT_SIZE: TtySize = TtySize { rows: 24, columns: 80 };
 /// End of transmission: what a terminal in canonical mode takes for end of file (termios(3)).
 const END_OF_TRANSMISSION: u8 = 4;
 
+/// What ends a line of input there.
+const NEWLINE: u8 = b'\n';
+
 /// The command's terminal, and what is on its way to and from it.
 pub struct Relay {
     master: Option<OwnedFd>,
@@ -28,6 +31,8 @@ pub struct Relay {
     raw: Option<Raw>,
     to_command: Vec<u8>,
     to_caller: Vec<u8>,
+    /// The last byte of input, to know whether a line is begun.
+    last_input: u8,
     input_open: bool,
     output_open: bool,
 }
@@ -43,7 +48,7 @@ impl Drop for Raw {
 impl Relay {
     /// Asks for a terminal of the caller's size.
     pub fn prepare(command: &mut Command<'_>) -> anyhow::Result<Self> {
-        command.tty(zygote::terminal_size(stdin().as_fd()).unwrap_or(DEFAULT_SIZE));
+        command.tty(size_here().unwrap_or(DEFAULT_SIZE));
         Ok(Self {
             master: None,
             stdin: stdin(),
@@ -51,6 +56,7 @@ impl Relay {
             raw: None,
             to_command: Vec::new(),
             to_caller: Vec::new(),
+            last_input: NEWLINE,
             input_open: true,
             output_open: true,
         })
@@ -61,6 +67,11 @@ impl Relay {
         let master = child.terminal.take().context("the command came without its terminal")?;
         nix::fcntl::fcntl(&master, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
         self.master = Some(master);
+        self.take_terminal()
+    }
+
+    /// Sets the caller's terminal to raw mode: what is typed is the command's terminal's to judge.
+    pub fn take_terminal(&mut self) -> anyhow::Result<()> {
         if stdin().is_terminal() {
             let before = termios::tcgetattr(stdin()).context("failed to read terminal settings")?;
             let mut raw = before.clone();
@@ -70,6 +81,11 @@ impl Relay {
             self.raw = Some(Raw(before));
         }
         Ok(())
+    }
+
+    /// Restores the caller's terminal.
+    pub fn give_terminal_back(&mut self) {
+        self.raw = None;
     }
 
     /// What to wait for: the caller's input, then the command's terminal. A side that is closed
@@ -107,9 +123,14 @@ impl Relay {
         match read(self.stdin.as_fd(), &mut chunk) {
             Ok(0) => {
                 self.input_open = false;
-                self.to_command.push(END_OF_TRANSMISSION);
+                // In the middle of a line the first one only hands over what there is of it.
+                let times = if self.last_input == NEWLINE { 1 } else { 2 };
+                self.to_command.extend([END_OF_TRANSMISSION].repeat(times));
             }
-            Ok(bytes) => self.to_command.extend_from_slice(&chunk[..bytes]),
+            Ok(bytes) => {
+                self.last_input = chunk[bytes - 1];
+                self.to_command.extend_from_slice(&chunk[..bytes]);
+            }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(_) => self.input_open = false,
         }
@@ -157,8 +178,10 @@ impl Relay {
                     let _ = nix::poll::poll(&mut fds, PollTimeout::NONE);
                 }
                 Err(_) => {
+                    // Nobody reads any more: the command is hung up on, or it would wait for ever.
                     self.to_caller.clear();
                     self.output_open = false;
+                    self.master = None;
                 }
             }
         }
@@ -167,15 +190,20 @@ impl Relay {
     /// Carries the rest of the output, after the command and everything beside it has ended.
     pub fn finish(&mut self) {
         self.take_output();
-        self.raw = None;
+        self.give_terminal_back();
     }
 
     /// Gives the command's terminal the size that the caller's has now.
     pub fn resize(&self) {
-        if let (Some(master), Some(size)) =
-            (&self.master, zygote::terminal_size(self.stdin.as_fd()))
-        {
+        if let (Some(master), Some(size)) = (&self.master, size_here()) {
             zygote::set_terminal_size(master.as_fd(), size);
         }
     }
+}
+
+/// The size of the caller's terminal, wherever it is still connected.
+fn size_here() -> Option<TtySize> {
+    zygote::terminal_size(stdin().as_fd())
+        .or_else(|| zygote::terminal_size(stdout().as_fd()))
+        .or_else(|| zygote::terminal_size(stderr().as_fd()))
 }

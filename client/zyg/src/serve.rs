@@ -2,6 +2,7 @@
 
 use crate::cli::{Config as ConfigVerb, Serve};
 use anyhow::Context;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -79,11 +80,13 @@ pub fn check(config: &ConfigVerb) -> anyhow::Result<ExitCode> {
     match Config::load(file) {
         Ok(config) => {
             let names: Vec<_> = config.profiles.keys().map(String::as_str).collect();
-            println!("{} is good: profiles {}", file.display(), names.join(", "));
+            let told = format!("{} is good: profiles {}", file.display(), names.join(", "));
+            // The exit code says it too, to a reader that has closed the pipe.
+            let _ = writeln!(std::io::stdout(), "{told}");
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            eprintln!("{error}");
+            let _ = writeln!(std::io::stderr(), "{error}");
             Ok(ExitCode::FAILURE)
         }
     }

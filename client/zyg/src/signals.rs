@@ -15,21 +15,22 @@ use zygote_client::Scope;
 const FORWARDED: [i32; 9] =
     [SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP, SIGCONT];
 
-/// The signals that have arrived, and whom to pass them to.
+/// The signals that have arrived.
 pub struct Signals {
     delivery: SignalDelivery<UnixStream, WithOrigin>,
-    command: zygote_client::Signals,
 }
 
 impl Signals {
     /// Takes every forwarded signal over, but those that the caller of zyg has set to be ignored:
     /// `nohup zyg run …` must not pass on what nohup(1) was to keep away.
-    pub fn install(command: zygote_client::Signals) -> std::io::Result<Self> {
+    ///
+    /// To be called before the command starts, so that none that is meant for it ends zyg instead.
+    pub fn install() -> std::io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
         let ignored = ignored();
         let taken = FORWARDED.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
         let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), taken)?;
-        Ok(Self { delivery, command })
+        Ok(Self { delivery })
     }
 
     /// Readable when signals have arrived.
@@ -39,21 +40,33 @@ impl Signals {
 
     /// Passes on what has arrived. What the terminal sent, it sent to a whole process group; what
     /// a process sent was for one process.
-    pub fn forward(&mut self, relay: Option<&Relay>) -> anyhow::Result<()> {
+    pub fn forward(
+        &mut self,
+        command: &zygote_client::Signals,
+        mut relay: Option<&mut Relay>,
+    ) -> anyhow::Result<()> {
         let arrived: Vec<Origin> = self.delivery.pending().collect();
         for Origin { signal, cause, .. } in arrived {
             if signal == SIGWINCH
-                && let Some(relay) = relay
+                && let Some(relay) = &relay
             {
                 // The kernel tells the command when its own terminal's size changes.
                 relay.resize();
                 continue;
             }
-            let scope = if cause == Cause::Kernel { Scope::Group } else { Scope::Process };
-            self.command.send(signal, scope)?;
+            // A shell continues whole groups, and what the terminal has stopped is one.
+            let group = cause == Cause::Kernel || signal == SIGCONT;
+            command.send(signal, if group { Scope::Group } else { Scope::Process })?;
             if signal == SIGTSTP {
-                // Stopped along with the command, so that a shell takes the terminal back.
+                // Stopped along with the command, so that a shell takes the terminal back: as it
+                // was.
+                if let Some(relay) = &mut relay {
+                    relay.give_terminal_back();
+                }
                 raise(Signal::SIGSTOP)?;
+                if let Some(relay) = &mut relay {
+                    relay.take_terminal()?;
+                }
             }
         }
         Ok(())

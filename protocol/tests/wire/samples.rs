@@ -254,6 +254,7 @@ fn steps(samples: &mut Samples) {
         Step::Chdir,
         Step::Fork,
         Step::Execute,
+        Step::Filter,
     ];
     for step in steps {
         let failure = Failure { step, errno: -1, subject: Bytes::new() };
@@ -270,6 +271,8 @@ fn templates(samples: &mut Samples) {
         layered: vec![bytes(b"/home/u")],
         hostname: Some("zyg".into()),
         descriptors: (1024, 524_288),
+        filters: vec![bytes(&[6, 0, 0, 0, 0, 0, 255, 127])],
+        command_filters: vec![bytes(&[])],
     };
     let trees = vec![Tree { path: bytes(b"/src"), read_only: true }];
     samples.add("ToTemplate::Build", ToTemplate::Build(recipe));

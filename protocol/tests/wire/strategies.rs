@@ -198,14 +198,27 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
 }
 
 pub fn to_template() -> impl Strategy<Value = ToTemplate> {
-    let recipe =
-        (
-            (any::<(u32, u32)>(), option::of(text()), option::of(text())),
-            (vec(bytes(), 0..5), vec(bytes(), 0..5), any::<(u64, u64)>()),
-        )
-            .prop_map(|(((uid, gid), user, hostname), (private, layered, descriptors))| {
-                Recipe { uid, gid, user, private, layered, hostname, descriptors }
-            });
+    let recipe = (
+        (any::<(u32, u32)>(), option::of(text()), option::of(text())),
+        (vec(bytes(), 0..5), vec(bytes(), 0..5), any::<(u64, u64)>()),
+        (vec(bytes(), 0..3), vec(bytes(), 0..3)),
+    )
+        .prop_map(
+            |(((uid, gid), user, hostname), (private, layered, descriptors), filters)| {
+                let (filters, command_filters) = filters;
+                Recipe {
+                    uid,
+                    gid,
+                    user,
+                    private,
+                    layered,
+                    hostname,
+                    descriptors,
+                    filters,
+                    command_filters,
+                }
+            },
+        );
     let tree = (bytes(), any::<bool>()).prop_map(|(path, read_only)| Tree { path, read_only });
     prop_oneof![
         recipe.prop_map(ToTemplate::Build),

@@ -50,7 +50,8 @@ impl Init {
         let program = exec.program.clone();
         let cwd = exec.cwd.clone().unwrap_or_default();
         let (command, sweep) = (exec.command, exec.sweep);
-        let (prepared, master) = prepare(exec, descriptors)?;
+        let (mut prepared, master) = prepare(exec, descriptors)?;
+        self.filters.iter().for_each(|filter| prepared.filter(filter.clone()));
         let started = Instant::now();
         let stack = self.stack.get_or_insert_default();
         let pid = prepared.start(stack).map_err(|outcome| {

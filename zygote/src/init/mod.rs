@@ -68,6 +68,7 @@ pub(crate) fn main(lifeline: OwnedFd, channel: OwnedFd, setup: &Setup<'_>) -> ! 
                 outbox: VecDeque::new(),
                 buffer: Vec::new(),
                 stack: None,
+                filters: setup.recipe.command_filters.iter().map(|f| f.to_vec()).collect(),
                 prepared: Preparation::Open,
             };
             init.serve()
@@ -109,6 +110,8 @@ struct Init {
     /// Made with the first message, so that a parked zygote does not pay for it.
     buffer: Vec<u8>,
     stack: Option<sys::command::Stack>,
+    /// System call filters that each command gets.
+    filters: Vec<Vec<u8>>,
     prepared: Preparation,
 }
 

@@ -45,7 +45,7 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
     if let Some(hostname) = &recipe.hostname {
         sethostname(hostname).at_subject(Step::Hostname, hostname)?;
     }
-    drop_privileges().at(Step::DropPrivileges)?;
+    drop_privileges(recipe).at(Step::DropPrivileges)?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
@@ -85,9 +85,12 @@ fn mount_proc(recipe: &Recipe) -> Result<(), Errno> {
 }
 
 /// Init keeps its capabilities over its own namespaces; nothing that it executes gets any.
-fn drop_privileges() -> Result<(), Errno> {
+fn drop_privileges(recipe: &Recipe) -> Result<(), Errno> {
     sys::privilege::empty_bounding_set()?;
-    sys::privilege::fresh_keyring()?;
+    if recipe.filters.is_empty() {
+        // Under a filter the template's fresh one stays, out of everybody's reach.
+        sys::privilege::fresh_keyring()?;
+    }
     nix::sys::prctl::set_no_new_privs()?;
     // /proc/1/{mem,fd,root,…} become root's of the template's user namespace, and ptrace(2) asks
     // for a capability over it.

@@ -22,6 +22,7 @@ mod wire;
 pub use listener::{ListenError, Listener};
 
 use crate::config::Config;
+use crate::filter::{self, Filters, Wanted};
 use crate::pool::{Effect, Event, Time, WaiterKey};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -71,6 +72,8 @@ pub enum ServerError {
     Wait(#[source] io::Error),
     #[error("failed to adopt orphaned environments (PR_SET_CHILD_SUBREAPER): {0}")]
     Subreaper(nix::errno::Errno),
+    #[error(transparent)]
+    Filter(#[from] crate::filter::FilterError),
     #[error("failed to be warm for user {0:?}, whom prefork_for names: there is no such user")]
     NoSuchUser(String),
 }
@@ -83,6 +86,8 @@ struct Server {
     config: Config,
     config_file: Option<PathBuf>,
     private: Option<Private>,
+    /// System call filters, compiled once.
+    filters: Filters,
     listener: Option<Listener>,
     /// Accepting stopped at the descriptor limit, and is to be tried again.
     accept_again: bool,
@@ -162,6 +167,7 @@ impl Server {
         let nofile = raise_descriptor_limit();
         let poll = Poll::new().map_err(ServerError::Loop)?;
         let signals = Signals::install().map_err(ServerError::Loop)?;
+        let filters = filter::compile(&Wanted { nesting: true, ..Wanted::default() })?;
         let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 3);
         let sessions_max = sessions_max(&options.config, nofile.1);
         let server = Self {
@@ -169,6 +175,7 @@ impl Server {
             config: options.config,
             config_file: options.config_file,
             private: options.private,
+            filters,
             listener: Some(options.listener),
             accept_again: false,
             sessions_max,

@@ -4,6 +4,7 @@ use super::tokens::{Arena, Key};
 use super::visible::Writable;
 use super::wire::{Wire, WireError};
 use crate::config::{Place, Profile};
+use crate::filter::Filters;
 use crate::pool::{Pool, Settings, SlotKey};
 use nix::unistd::{Gid, Uid, User};
 use std::collections::HashMap;
@@ -73,7 +74,14 @@ impl Pools {
     }
 
     /// Makes a pool, empty and without a template.
-    pub fn add(&mut self, name: &str, profile: &Profile, uid: u32, nofile: (u64, u64)) -> usize {
+    pub fn add(
+        &mut self,
+        name: &str,
+        profile: &Profile,
+        uid: u32,
+        nofile: (u64, u64),
+        filters: &Filters,
+    ) -> usize {
         let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
         let gid = user.as_ref().map_or_else(|| own_gid(uid), |user| user.gid);
         let writable = writable(profile, user.as_ref());
@@ -91,6 +99,8 @@ impl Pools {
             layered: writable.layered.clone(),
             hostname: profile.hostname.clone(),
             descriptors: nofile,
+            filters: filters.base.clone(),
+            command_filters: filters.command.clone(),
         };
         self.entries.push(Entry {
             profile: name.to_owned(),

@@ -95,7 +95,7 @@ impl Server {
             return Some((pool, false));
         }
         let recipe = self.config.profiles.get(profile)?;
-        let pool = self.pools.add(profile, recipe, uid, self.nofile);
+        let pool = self.pools.add(profile, recipe, uid, self.nofile, &self.filters);
         self.tell(pool, Event::TimePassed);
         Some((pool, true))
     }

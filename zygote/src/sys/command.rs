@@ -31,6 +31,7 @@ pub struct Prepared {
     /// Resource, soft and hard limit.
     rlimits: Vec<(u32, u64, u64)>,
     umask: u32,
+    filters: Vec<Vec<u8>>,
 }
 
 /// Where the child failed before it executed anything.
@@ -55,6 +56,7 @@ impl Prepared {
             terminal: None,
             rlimits: Vec::new(),
             umask: 0o022,
+            filters: Vec::new(),
         }
     }
 
@@ -81,6 +83,11 @@ impl Prepared {
     /// Sets the file mode creation mask.
     pub fn umask(&mut self, umask: u32) {
         self.umask = umask & 0o777;
+    }
+
+    /// Installs a system call filter (seccomp(2)) right before the program.
+    pub fn filter(&mut self, program: Vec<u8>) {
+        self.filters.push(program);
     }
 
     /// Starts it, using `stack` for the child while it shares the caller's memory.
@@ -160,6 +167,9 @@ impl Prepared {
                 limit(*resource, *soft, *hard).map_err(step(Step::Rlimits))?;
             }
             Errno::result(libc::chdir(self.cwd.as_ptr())).map_err(step(Step::Chdir))?;
+        }
+        for filter in &self.filters {
+            super::privilege::install_filter(filter).map_err(step(Step::Filter))?;
         }
         Ok(())
     }

@@ -43,3 +43,23 @@ pub fn fresh_keyring() -> Result<(), Errno> {
         Err(errno) => Err(errno),
     }
 }
+
+/// Installs a system call filter, for good: 8 bytes an instruction (seccomp(2)).
+///
+/// Makes one system call and allocates nothing, so a vfork's child may call it.
+///
+/// # Errors
+/// `EINVAL` for what is no program, `EACCES` without `no_new_privs`, `ENOMEM`.
+pub fn install_filter(program: &[u8]) -> Result<(), Errno> {
+    let length = u16::try_from(program.len() / size_of::<libc::sock_filter>());
+    let description = libc::sock_fprog {
+        len: length.map_err(|_| Errno::EINVAL)?,
+        // The kernel copies it from there, and does not mind where it begins.
+        filter: program.as_ptr().cast_mut().cast(),
+    };
+    // SAFETY: the description and the program outlive the call, which only reads them.
+    let result = unsafe {
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const description)
+    };
+    Errno::result(result).map(drop)
+}

@@ -124,6 +124,7 @@ impl Template {
         let mut namespaces = Namespaces::create(recipe.uid, recipe.gid)?;
         let layout = Layout::build(&recipe)?;
         namespaces.tree_is_built()?;
+        install_filters(&recipe.filters)?;
         let children =
             SignalFd::with_flags(&child_mask()?, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
                 .at(Step::Events)?;
@@ -189,6 +190,17 @@ impl Template {
             Err(failure) => link.send(&FromTemplate::OpenFailed { ticket, failure }, &[]),
         }
     }
+}
+
+/// Once here, for every zygote and command to inherit. A fresh keyring first, since the filter may
+/// forbid to ask for one.
+fn install_filters(filters: &[Bytes]) -> Result<(), Failure> {
+    if filters.is_empty() {
+        return Ok(());
+    }
+    sys::privilege::fresh_keyring().at(Step::DropPrivileges)?;
+    nix::sys::prctl::set_no_new_privs().at(Step::DropPrivileges)?;
+    filters.iter().try_for_each(|filter| sys::privilege::install_filter(filter).at(Step::Filter))
 }
 
 /// Blocks SIGCHLD, so that it can be read from a descriptor, and returns that set.

@@ -1,0 +1,33 @@
+# Sourced. left MARK PREFIX…: the processes, one a line, that have MARK (`NAME=value`) in their
+# environment or run a program whose path begins with a PREFIX; without this shell and its own.
+# What has ended and waits to be reaped is not counted.
+left() {
+    local mark=$1 process pid exe prefix found
+    shift
+    for process in /proc/[0-9]*; do
+        pid=${process#/proc/}
+        [[ $pid != "$$" && $pid != "$BASHPID" ]] || continue
+        found=
+        exe=$(readlink "$process/exe" 2>/dev/null) || continue
+        for prefix in "$@"; do
+            [[ $exe != "$prefix"* ]] || found=1
+        done
+        if [[ -n $found ]] || grep -qzsFx "$mark" "$process/environ" 2>/dev/null; then
+            echo "$pid $(tr '\0' ' ' 2>/dev/null <"$process/cmdline")"
+        fi
+    done
+}
+
+# none_left SECONDS MARK PREFIX…: waits until `left` finds nothing, for the kernel takes environments
+# down in its own time; false, with the list on stderr, if the time is over before.
+none_left() {
+    local end=$((SECONDS + $1))
+    shift
+    while [[ -n $(left "$@") ]]; do
+        if ((SECONDS >= end)); then
+            echo "processes are left:" >&2
+            left "$@" >&2
+            return 1
+        fi
+    done
+}

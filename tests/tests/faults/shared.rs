@@ -1,0 +1,77 @@
+//! What the faults have in common: small pools, and a command that shows that its lease lives.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::process::ChildStdout;
+use zygote_client::{Child, Lease, Stdio};
+use zyg_tests::{Server, Setup, eventually, wait_readable};
+
+/// A server whose default pool has these bounds, not warm yet.
+pub fn with_pool(min: u32, max: u32) -> Setup {
+    Setup::default().config(&format!("[profile.default.pool]\nmin = {min}\nmax = {max}\n"))
+}
+
+/// A command that answers each line with the same line.
+pub struct Echo {
+    pub child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Echo {
+    pub fn start(lease: &Lease) -> Self {
+        let mut cat = lease.command("cat");
+        let mut child = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        Self { child, answers }
+    }
+
+    pub fn assert_answers(&mut self) {
+        self.child.stdin.as_mut().unwrap().write_all(b"are you there?\n").unwrap();
+        wait_readable(self.answers.get_ref(), "an answer");
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).unwrap();
+        assert_eq!(answer, "are you there?\n");
+    }
+}
+
+/// A command that runs until its environment ends, without a stream of ours.
+pub fn run_forever(lease: &Lease) -> Child {
+    let mut sleep = lease.command("sleep");
+    sleep.arg("infinity").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    sleep.spawn().unwrap()
+}
+
+/// The number, in this process's pid namespace, of the process behind a pidfd (its fdinfo,
+/// pidfd_open(2)).
+pub fn pid_behind(pidfd: BorrowedFd<'_>) -> Pid {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
+    let line = info.lines().find_map(|line| line.strip_prefix("Pid:")).unwrap();
+    Pid::from_raw(line.trim().parse().unwrap())
+}
+
+/// Sends a signal to a process, and returns a pidfd of it taken before.
+pub fn signal(pid: Pid, signal: Signal) -> OwnedFd {
+    let pidfd = zygote::process_descriptor(pid).unwrap();
+    kill(pid, signal).unwrap();
+    pidfd
+}
+
+/// The one template.
+pub fn template(server: &Server) -> Pid {
+    eventually("one template", || match server.processes_named("zyg-template")[..] {
+        [template] => Some(template),
+        _ => None,
+    })
+}
+
+/// Waits until that many leases are out and nothing is on its way.
+pub fn wait_settled(server: &Server, leased: u32) {
+    eventually("a settled pool", || {
+        let pool = server.pool();
+        let settled = pool.spawning + pool.dying + pool.waiters == 0;
+        (settled && pool.leased == leased && pool.warm >= pool.target).then_some(())
+    });
+}

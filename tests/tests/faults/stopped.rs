@@ -1,0 +1,63 @@
+//! A server that is told to stop ends everything, says so to whoever waits, and leaves with 0.
+
+use crate::shared::{run_forever, template, with_pool};
+use nix::sys::signal::{Signal, kill};
+use zyg_tests::{Server, eventually, soon};
+use zygote_client::{AcquireError, Denial, LeaseError};
+
+fn stops_on(signal: Signal) {
+    let mut server = with_pool(2, 3).start_warm();
+    let client = server.client();
+    let leases: Vec<_> = (0..3).map(|_| client.lease().unwrap()).collect();
+    let children: Vec<_> = leases.iter().map(run_forever).collect();
+    let waiting = server.client();
+    let waiter = std::thread::spawn(move || waiting.lease().unwrap_err());
+    eventually("a waiter", || (server.pool().waiters == 1).then_some(()));
+    let census = server.census();
+    server.signal(signal);
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+    census.assert_gone();
+    assert!(!server.socket().exists());
+    let refused = soon("the acquire", move || waiter.join().unwrap());
+    assert!(matches!(refused, AcquireError::Denied(Denial::Draining)), "{refused}");
+    for mut child in children {
+        let error = soon("the wait", move || child.wait().unwrap_err());
+        assert!(matches!(error, LeaseError::Ended), "{error}");
+    }
+    assert_nothing_in_its_directory(&server);
+}
+
+/// Nothing but what the test itself has put there.
+fn assert_nothing_in_its_directory(server: &Server) {
+    let mut names: Vec<_> = std::fs::read_dir(server.directory())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["log", "zyg.toml"]);
+}
+
+#[test]
+fn by_sigterm() {
+    stops_on(Signal::SIGTERM);
+}
+
+#[test]
+fn by_sigint() {
+    stops_on(Signal::SIGINT);
+}
+
+#[test]
+fn twice_is_once() {
+    let mut server = with_pool(2, 3).start_warm();
+    let census = server.census();
+    let template = template(&server);
+    // So that it cannot be gone before the second signal comes.
+    kill(template, Signal::SIGSTOP).unwrap();
+    server.signal(Signal::SIGTERM);
+    eventually("the stop", || (!server.socket().exists()).then_some(()));
+    server.signal(Signal::SIGTERM);
+    kill(template, Signal::SIGCONT).unwrap();
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+    census.assert_gone();
+}
