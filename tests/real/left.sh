@@ -18,8 +18,8 @@ left() {
     done
 }
 
-# none_left SECONDS MARK PREFIX…: waits until `left` finds nothing, for the kernel takes environments
-# down in its own time; false, with the list on stderr, if the time is over before.
+# none_left SECONDS MARK PREFIX…: waits until `left` finds nothing, for the kernel takes
+# environments down in its own time; false, with the list on stderr, if that takes longer.
 none_left() {
     local end=$((SECONDS + $1))
     shift

@@ -8,11 +8,15 @@
 
 mod baseline;
 mod census;
+mod home;
+mod probe;
 mod raw;
 mod server;
 
 pub use baseline::{Baseline, descriptors_of};
 pub use census::Census;
+pub use home::home;
+pub use probe::{Findings, Probe, Refused, python};
 pub use raw::{Raw, RawLease, bytes_of};
 pub use server::{Server, Setup, zyg_binary};
 
@@ -23,7 +27,7 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take that is waited for. Far beyond what a loaded machine needs: only a
 /// test that fails waits so long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Says that a test cannot show anything here, and why. With `ZYG_TEST_STRICT=1` that is a failure.
 pub fn skip(reason: &str) {

@@ -27,6 +27,7 @@ pub struct Setup {
     config: String,
     arguments: Vec<String>,
     descriptors: Option<u64>,
+    first: String,
 }
 
 impl Setup {
@@ -51,6 +52,14 @@ impl Setup {
         self
     }
 
+    /// Shell code that runs in the process that is going to be the server: for what it shall be
+    /// started with.
+    #[must_use]
+    pub fn shell(mut self, code: &str) -> Self {
+        self.first = code.to_owned();
+        self
+    }
+
     /// Starts it and waits until it listens.
     #[must_use]
     pub fn start(self) -> Server {
@@ -59,15 +68,15 @@ impl Setup {
         let config = directory.path().join("zyg.toml");
         fs::write(&config, &self.config).unwrap();
         let log = File::create(directory.path().join("log")).unwrap();
-        let mut command = match self.descriptors {
-            None => Command::new(zyg_binary()),
-            Some(limit) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
-                shell.arg(zyg_binary());
-                shell
-            }
-        };
+        let mut first = self.first;
+        if let Some(limit) = self.descriptors {
+            first.push_str(&format!("\nulimit -n {limit}"));
+        }
+        let mut command = Command::new(zyg_binary());
+        if !first.is_empty() {
+            command = Command::new("sh");
+            command.args(["-c", &format!("{first}\nexec \"$@\""), "sh"]).arg(zyg_binary());
+        }
         command.arg("serve").arg("--socket").arg(&socket).arg("--config").arg(&config);
         command.args(&self.arguments).env("ZYG_LOG", "debug");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);

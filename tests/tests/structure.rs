@@ -46,8 +46,16 @@ fn assert_absent(directory: &str, forbidden: &[&str], except: &[&str]) {
 #[test]
 fn the_pool_imports_nothing_of_ours_and_no_clock() {
     let forbidden = [
-        "crate::", "zyg_protocol", "mio", "nix::", "libc::", "std::io", "std::fs", "std::os",
-        "Instant", "SystemTime",
+        "crate::",
+        "zyg_protocol",
+        "mio",
+        "nix::",
+        "libc::",
+        "std::io",
+        "std::fs",
+        "std::os",
+        "Instant",
+        "SystemTime",
     ];
     assert_absent("zygote/src/pool", &forbidden, &["zygote/src/pool/tests"]);
 }
@@ -68,7 +76,11 @@ fn system_calls_know_nothing_above_them() {
 
 #[test]
 fn the_protocol_knows_nobody() {
-    assert_absent("protocol/src", &["zygote::", "zygote_client", "mio::", "std::fs", "std::process"], &[]);
+    assert_absent(
+        "protocol/src",
+        &["zygote::", "zygote_client", "mio::", "std::fs", "std::process"],
+        &[],
+    );
 }
 
 #[test]

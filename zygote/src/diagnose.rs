@@ -1,77 +1,56 @@
-//! From a failed step to what forbids it and what to change.
+//! From a failed step of a template's or an init's to the layer that forbids it and what to change,
+//! for the server's log and for clients. The judgement is `zyg doctor`'s.
 
-use std::fs;
-use zyg_protocol::message::{Failure, Step};
+use crate::doctor::{Facts, Layer, Step, Symptom, diagnose};
+use zyg_protocol::message::Failure;
 
 /// The failure in words, with the layer that forbids it and the mend where that can be told.
 pub(crate) fn advice(failure: &Failure) -> String {
-    match cause(failure) {
-        Some(cause) => format!("{failure} ({cause})"),
-        None => failure.to_string(),
-    }
+    explain(failure, Step::of_failure(failure), failure.errno)
 }
 
-fn cause(failure: &Failure) -> Option<String> {
-    match (failure.step, failure.errno) {
-        (Step::UserNamespace | Step::Clone, libc::EPERM) => Some(user_namespaces_forbidden()),
-        (Step::UserNamespace | Step::Clone | Step::MountNamespace, libc::ENOSPC) => {
-            Some(namespaces_exhausted(&["user", "pid", "mnt", "ipc", "uts", "cgroup"]))
-        }
-        (Step::NetNamespace, libc::ENOSPC) => Some(namespaces_exhausted(&["net"])),
-        (Step::IdMaps, libc::EPERM | libc::EACCES)
-        | (Step::PrivateTree | Step::MountNamespace, libc::EPERM | libc::EACCES)
-            if knob("kernel/apparmor_restrict_unprivileged_userns") == Some(1) =>
-        {
-            Some(APPARMOR.to_owned())
-        }
-        (Step::Proc, libc::EPERM) => Some(
-            "the kernel allows a new /proc only where one is fully visible: in a container, start \
-             it with --security-opt systempaths=unconfined"
-                .to_owned(),
-        ),
-        (Step::Clone, libc::EAGAIN) => Some(
-            "the process limit is reached: raise ulimit -u, TasksMax= or the pids cgroup's limit"
-                .to_owned(),
-        ),
-        (_, libc::EMFILE | libc::ENFILE) => {
-            Some("the descriptor limit is reached: raise ulimit -n or LimitNOFILE=".to_owned())
-        }
+/// Why a template could not even be started, in the same way.
+pub(crate) fn advice_on_start(error: &std::io::Error) -> String {
+    let step = match error.raw_os_error() {
+        Some(libc::EAGAIN) => Some(Step::Processes),
         _ => None,
+    };
+    let said = format!("failed to start a template: {error}");
+    explain(&said, step, error.raw_os_error().unwrap_or(0))
+}
+
+fn explain(failed: &impl std::fmt::Display, step: Option<Step>, errno: i32) -> String {
+    // A template has the rights of the user whom it serves, even if the server is root's.
+    let facts = Facts { admin: false, ..Facts::read() };
+    let cause = diagnose(Symptom { step: step.unwrap_or(Step::Zygote), errno, signal: 0 }, &facts);
+    match (cause.layer, cause.why.as_str()) {
+        (Layer::Unknown, "") => failed.to_string(),
+        (_, "") => format!("{failed} ({})", cause.fix),
+        (_, why) => format!("{failed} ({why}: {})", cause.fix),
     }
 }
 
-const APPARMOR: &str = "AppArmor forbids it: install zyg's AppArmor profile, or sysctl \
-                        kernel.apparmor_restrict_unprivileged_userns=0";
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zyg_protocol::message::{Bytes, Step as Wire};
 
-/// Which layer forbids user namespaces. In the order in which the kernel asks them.
-fn user_namespaces_forbidden() -> String {
-    if knob("kernel/unprivileged_userns_clone") == Some(0) {
-        return "sysctl kernel.unprivileged_userns_clone is 0: set it to 1".to_owned();
+    fn failure(step: Wire, errno: i32) -> Failure {
+        Failure { step, errno, subject: Bytes::new() }
     }
-    if knob("kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
-        return APPARMOR.to_owned();
-    }
-    if fs::metadata("/.dockerenv").is_ok() || fs::metadata("/run/.containerenv").is_ok() {
-        return "the container's seccomp filter forbids it: start the container with \
-                --security-opt seccomp=unconfined, or with a profile that allows clone and unshare"
-            .to_owned();
-    }
-    "a seccomp filter, a chroot or a security module forbids it: see whether `unshare -U true` \
-     works outside"
-        .to_owned()
-}
 
-fn namespaces_exhausted(kinds: &[&str]) -> String {
-    for kind in kinds {
-        if knob(&format!("user/max_{kind}_namespaces")) == Some(0) {
-            return format!("sysctl user.max_{kind}_namespaces is 0: raise it");
-        }
+    #[test]
+    fn a_limit_is_told_with_its_mend() {
+        let told = advice(&failure(Wire::Sockets, libc::EMFILE));
+        assert!(told.contains("(the descriptor limit is reached: raise ulimit -n or"), "{told}");
+        let told = advice_on_start(&std::io::Error::from_raw_os_error(libc::EAGAIN));
+        assert!(told.starts_with("failed to start a template: "), "{told}");
+        assert!(told.contains("(the process limit is reached: raise ulimit -u,"), "{told}");
     }
-    let names: Vec<String> =
-        kinds.iter().map(|kind| format!("user.max_{kind}_namespaces")).collect();
-    format!("a namespace limit is reached: raise sysctl {}", names.join(", "))
-}
 
-fn knob(name: &str) -> Option<i64> {
-    fs::read_to_string(format!("/proc/sys/{name}")).ok()?.trim().parse().ok()
+    #[test]
+    fn what_cannot_be_explained_is_told_as_it_is() {
+        let plain = failure(Wire::Execute, libc::ENOENT);
+        assert_eq!(advice(&plain), plain.to_string());
+    }
 }

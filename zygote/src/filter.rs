@@ -14,16 +14,38 @@ use zyg_protocol::message::Bytes;
 /// Interfaces to the whole kernel, or with a history of holes reachable without privilege.
 const DENIED: [&str; 30] = [
     // Keys: not namespaced by anything but the user namespace.
-    "add_key", "keyctl", "request_key",
+    "add_key",
+    "keyctl",
+    "request_key",
     // The kernel's own programs and counters.
-    "bpf", "perf_event_open", "lookup_dcookie",
+    "bpf",
+    "perf_event_open",
+    "lookup_dcookie",
     // Stalls the kernel in the middle of a copy: a helper of most exploits (userfaultfd(2)).
     "userfaultfd",
     // Other kernels, modules, the machine.
-    "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "reboot",
-    "swapon", "swapoff", "acct", "quotactl", "quotactl_fd", "iopl", "ioperm", "uselib", "nfsservctl",
+    "kexec_load",
+    "kexec_file_load",
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "reboot",
+    "swapon",
+    "swapoff",
+    "acct",
+    "quotactl",
+    "quotactl_fd",
+    "iopl",
+    "ioperm",
+    "uselib",
+    "nfsservctl",
     // The machine's clock and logs.
-    "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "syslog", "vhangup",
+    "settimeofday",
+    "clock_settime",
+    "clock_adjtime",
+    "adjtimex",
+    "syslog",
+    "vhangup",
     // Files by handle: past every mount point (CVE-2014-9357, "shocker").
     "open_by_handle_at",
     "fanotify_init",
@@ -34,8 +56,19 @@ const ABSENT: [&str; 3] = ["io_uring_setup", "io_uring_enter", "io_uring_registe
 
 /// Namespaces and mounts of a command's own, where a profile forbids them.
 const NESTING: [&str; 13] = [
-    "unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "move_mount", "open_tree",
-    "fsopen", "fsmount", "fsconfig", "fspick", "mount_setattr",
+    "unshare",
+    "setns",
+    "mount",
+    "umount2",
+    "pivot_root",
+    "chroot",
+    "move_mount",
+    "open_tree",
+    "fsopen",
+    "fsmount",
+    "fsconfig",
+    "fspick",
+    "mount_setattr",
 ];
 
 /// Socket families that a network namespace confines (socket(2)): local, IPv4, IPv6, netlink.
@@ -68,7 +101,9 @@ pub(crate) struct Filters {
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
     /// The architecture has no table of system calls here.
-    #[error("failed to compile a system call filter: {0} is not supported; set seccomp = \"off\" to run without one")]
+    #[error(
+        "failed to compile a system call filter: {0} is not supported; set seccomp = \"off\" to run without one"
+    )]
     Architecture(&'static str),
     /// A name in the profile is none, in the main.
     #[error("failed to compile the system call filter: {0}")]
@@ -114,22 +149,22 @@ fn pasting(request: u32) -> Value {
 
 /// Every family but those that are let through.
 fn families() -> Vec<Value> {
-    let not = FAMILIES.map(|family| json!({ "index": 0, "type": "dword", "op": "ne", "val": family }));
+    let not =
+        FAMILIES.map(|family| json!({ "index": 0, "type": "dword", "op": "ne", "val": family }));
     ["socket", "socketpair"].map(|name| json!({ "syscall": name, "args": not })).to_vec()
 }
 
 fn new_user_namespace() -> Value {
     let flag = libc::CLONE_NEWUSER;
-    let argument =
-        json!({ "index": 0, "type": "qword", "op": { "masked_eq": flag }, "val": flag });
+    let argument = json!({ "index": 0, "type": "qword", "op": { "masked_eq": flag }, "val": flag });
     json!({ "syscall": "clone", "args": [argument] })
 }
 
 /// Lets everything through but the listed calls, which fail with `errno`.
 fn program(errno: i32, listed: Vec<Value>) -> Result<Bytes, FilterError> {
     let architecture = std::env::consts::ARCH;
-    let target = TargetArch::try_from(architecture)
-        .map_err(|_| FilterError::Architecture(architecture))?;
+    let target =
+        TargetArch::try_from(architecture).map_err(|_| FilterError::Architecture(architecture))?;
     let description = json!({ "it": {
         "mismatch_action": "allow",
         "match_action": { "errno": errno },

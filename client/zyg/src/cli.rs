@@ -19,6 +19,7 @@ pub enum Verb {
     Serve(Serve),
     Status(Status),
     Bench(Bench),
+    Doctor(Doctor),
     /// Look at configuration files
     #[command(subcommand)]
     Config(Config),
@@ -132,6 +133,22 @@ pub struct Bench {
     /// Answer on standard input, for the raw round trip
     #[arg(long, hide = true)]
     pub echo: bool,
+}
+
+/// Try everything that zyg needs of this machine, and say what is missing and how to mend it
+///
+/// Each step is done for real, in a process of its own. What zyg cannot do without is MISSING, what
+/// it can do without is missing. Exit code 0 if zyg can run here, 1 if not.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub server: Socket,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Do this one step and say how it went
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub step: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@
 
 mod bench;
 mod cli;
+mod doctor;
 mod relay;
 mod run;
 mod serve;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         }
         (Verb::Status(status), _) => status::status(&status),
         (Verb::Bench(bench), _) => bench::bench(&bench),
+        (Verb::Doctor(doctor), _) => doctor::doctor(&doctor),
         (Verb::Config(config), _) => serve::check(&config),
         (Verb::Run(_), None) => unreachable!("clap has parsed a subcommand"),
     };

@@ -3,15 +3,19 @@
 
 use anyhow::Context;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{self, SetArg, Termios};
 use nix::unistd::{read, write};
 use std::io::{IsTerminal, Stdin, Stdout, stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
 use zygote_client::{Child, Command, TtySize};
 
-/// Bytes carried at once, and kept for a side that does not take them.
-const CHUNK_BYTES: usize = 16 * 1024;
+/// Bytes carried at once, and kept for a side that does not take them: what a pipe that polls as
+/// writable takes without blocking (`PIPE_BUF`, pipe(7)).
+const PIECE_BYTES: usize = 4096;
+
+/// Pieces of output carried before signals and deadline are looked at again.
+const PIECES_PER_TURN: usize = 16;
 
 /// What a terminal is taken to be when there is none to ask.
 const DEFAULT_SIZE: TtySize = TtySize { rows: 24, columns: 80 };
@@ -35,6 +39,13 @@ pub struct Relay {
     last_input: u8,
     input_open: bool,
     output_open: bool,
+}
+
+/// Whether to wait until there is room for output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Yes,
+    No,
 }
 
 struct Raw(Termios);
@@ -88,39 +99,48 @@ impl Relay {
         self.raw = None;
     }
 
-    /// What to wait for: the caller's input, then the command's terminal. A side that is closed
-    /// would always be ready, so it is left out.
+    /// What to wait for on the caller's side and on the command's. A side that is closed would always
+    /// be ready, so it is left out.
     pub fn interest(&self) -> Vec<PollFd<'_>> {
         let Some(master) = &self.master else { return Vec::new() };
         let mut fds = Vec::new();
         if self.input_open && self.to_command.is_empty() {
             fds.push(PollFd::new(self.stdin.as_fd(), PollFlags::POLLIN));
         }
+        if !self.to_caller.is_empty() {
+            fds.push(PollFd::new(self.stdout.as_fd(), PollFlags::POLLOUT));
+        }
         let mut terminal = PollFlags::empty();
-        terminal.set(PollFlags::POLLIN, self.output_open);
+        terminal.set(PollFlags::POLLIN, self.to_caller.is_empty());
         terminal.set(PollFlags::POLLOUT, !self.to_command.is_empty());
-        if self.output_open {
+        if self.output_open && !terminal.is_empty() {
             fds.push(PollFd::new(master.as_fd(), terminal));
         }
         fds
     }
 
-    /// Carries what can be carried.
+    /// Carries what can be carried without waiting, and not for ever: whoever waits for the command
+    /// has signals and a deadline to see to.
     pub fn carry(&mut self) {
         self.take_input();
         self.give_input();
-        self.take_output();
+        for _ in 0..PIECES_PER_TURN {
+            self.give_output(Wait::No);
+            if !self.to_caller.is_empty() || !self.take_output() {
+                break;
+            }
+        }
     }
 
     fn take_input(&mut self) {
         let mut fds = [PollFd::new(self.stdin.as_fd(), PollFlags::POLLIN)];
         let wanted = self.input_open && self.to_command.is_empty();
         // The caller's input may be shared with other processes, so it stays in blocking mode.
-        if !wanted || nix::poll::poll(&mut fds, PollTimeout::ZERO) != Ok(1) {
+        if !wanted || poll(&mut fds, PollTimeout::ZERO) != Ok(1) {
             return;
         }
-        let mut chunk = [0; CHUNK_BYTES];
-        match read(self.stdin.as_fd(), &mut chunk) {
+        let mut piece = [0; PIECE_BYTES];
+        match read(self.stdin.as_fd(), &mut piece) {
             Ok(0) => {
                 self.input_open = false;
                 // In the middle of a line the first one only hands over what there is of it.
@@ -128,8 +148,8 @@ impl Relay {
                 self.to_command.extend([END_OF_TRANSMISSION].repeat(times));
             }
             Ok(bytes) => {
-                self.last_input = chunk[bytes - 1];
-                self.to_command.extend_from_slice(&chunk[..bytes]);
+                self.last_input = piece[bytes - 1];
+                self.to_command.extend_from_slice(&piece[..bytes]);
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(_) => self.input_open = false,
@@ -148,48 +168,47 @@ impl Relay {
         }
     }
 
-    /// Reads what the command has written. A terminal that everybody has closed reads as an error
-    /// (`EIO`, pty(7)).
-    fn take_output(&mut self) {
-        let mut chunk = [0; CHUNK_BYTES];
-        while self.output_open
-            && let Some(master) = &self.master
-        {
-            match read(master, &mut chunk) {
-                Ok(0) => self.output_open = false,
-                Ok(bytes) => {
-                    self.to_caller.extend_from_slice(&chunk[..bytes]);
-                    self.give_output();
-                }
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return,
-                Err(_) => self.output_open = false,
+    /// Reads a piece of what the command has written; whether there was one. A terminal that
+    /// everybody has closed reads as an error (`EIO`, pty(7)).
+    fn take_output(&mut self) -> bool {
+        let Some(master) = self.master.as_ref().filter(|_| self.output_open) else { return false };
+        let mut piece = [0; PIECE_BYTES];
+        match read(master, &mut piece) {
+            Ok(bytes) if bytes > 0 => {
+                self.to_caller.extend_from_slice(&piece[..bytes]);
+                return true;
             }
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Ok(_) | Err(_) => self.output_open = false,
         }
+        false
     }
 
-    fn give_output(&mut self) {
-        while !self.to_caller.is_empty() {
-            match write(self.stdout.as_fd(), &self.to_caller) {
-                Ok(bytes) => drop(self.to_caller.drain(..bytes)),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => {
-                    let mut fds = [PollFd::new(self.stdout.as_fd(), PollFlags::POLLOUT)];
-                    let _ = nix::poll::poll(&mut fds, PollTimeout::NONE);
-                }
-                Err(_) => {
-                    // Nobody reads any more: the command is hung up on, or it would wait for ever.
-                    self.to_caller.clear();
-                    self.output_open = false;
-                    self.master = None;
-                }
+    /// Hands the caller what was read.
+    fn give_output(&mut self, wait: Wait) {
+        let patience = if wait == Wait::No { PollTimeout::ZERO } else { PollTimeout::NONE };
+        let mut fds = [PollFd::new(self.stdout.as_fd(), PollFlags::POLLOUT)];
+        // The caller's output may be shared with other processes, so it stays in blocking mode.
+        if self.to_caller.is_empty() || poll(&mut fds, patience) != Ok(1) {
+            return;
+        }
+        match write(self.stdout.as_fd(), &self.to_caller) {
+            Ok(bytes) => drop(self.to_caller.drain(..bytes)),
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(_) => {
+                // Nobody reads any more: the command is hung up on, or it would wait for ever.
+                self.to_caller.clear();
+                self.output_open = false;
+                self.master = None;
             }
         }
     }
 
     /// Carries the rest of the output, after the command and everything beside it has ended.
     pub fn finish(&mut self) {
-        self.take_output();
+        while !self.to_caller.is_empty() || self.take_output() {
+            self.give_output(Wait::Yes);
+        }
         self.give_terminal_back();
     }
 

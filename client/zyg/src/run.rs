@@ -3,8 +3,8 @@
 use crate::cli::{MountFlag, Run};
 use crate::relay::Relay;
 use crate::signals::Signals;
-use crate::{EXIT_FAILED, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_TIMED_OUT};
-use anyhow::{Context, bail};
+use crate::{EXIT_FAILED, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_TIMED_OUT, complain};
+use anyhow::{Context, anyhow, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
@@ -15,12 +15,16 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 use zygote_client::{
-    Child, Command, Connector, Failure, Lease, LeaseOptions, Rlimit, SpawnError, Step,
+    AcquireError, Child, Command, Connector, Denial, Failure, Lease, LeaseOptions, RequestError,
+    Rlimit, SpawnError, Step,
 };
+
+/// What profiles hide from commands unless told otherwise (DESIGN.md, `writable`).
+const PRIVATE: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
 
 /// Runs the command and returns what it returned.
 pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
@@ -29,25 +33,29 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
     let mut status = run.json_status_fd.map(StatusLines::open).transpose()?;
     let lease = acquire(run, mounts, &cwd, program.as_deref())?;
     for path in lease.read_only() {
-        eprintln!(
-            "zyg: {} is read-only here: a mount below it forbids a private layer; --bind {0} \
-             makes it writable",
+        complain(&format!(
+            "{} is read-only here: a mount below it forbids a private layer; --bind {0} makes it \
+             writable",
             path.display()
-        );
+        ));
     }
     let mut command = lease.command(&run.command[0]);
     describe(&mut command, run, &cwd)?;
-    let relay = if run.tty { Some(Relay::prepare(&mut command)?) } else { None };
+    let mut relay = if run.tty { Some(Relay::prepare(&mut command)?) } else { None };
+    let signals = Signals::install().context("failed to take signals over")?;
     let started = Instant::now();
     let mut child = match command.spawn() {
         Ok(child) => child,
-        Err(error) => return not_started(&error, run, program.is_some()),
+        Err(error) => return not_started(&error, run, &cwd, program.as_deref()),
     };
+    if !run.tty {
+        let_go_of_streams().context("failed to let go of standard input and output")?;
+    }
     if let Some(status) = &mut status {
         status.line(&serde_json::json!({ "child-pid": child.id() }))?;
     }
     let deadline = run.timeout.map(|timeout| started + timeout);
-    let ended = watch(&mut child, relay, deadline)?;
+    let ended = watch(&mut child, signals, relay.as_mut(), deadline)?;
     let code = match ended {
         Some(ended) => exit_code(ended),
         None => {
@@ -55,6 +63,9 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
             EXIT_TIMED_OUT
         }
     };
+    if let Some(relay) = &mut relay {
+        relay.finish();
+    }
     if let Some(status) = &mut status {
         let signal = ended.and_then(|ended| ended.signal());
         let timed_out = ended.is_none();
@@ -75,10 +86,11 @@ fn working_directory(run: &Run) -> anyhow::Result<PathBuf> {
     };
     match &run.chdir {
         None => here(),
-        Some(directory) if directory.is_absolute() => Ok(directory.clone()),
         Some(directory) => {
-            let joined = here()?.join(directory);
-            // Without `..` and links, since the environment is told which directory to show.
+            let joined =
+                if directory.is_absolute() { directory.clone() } else { here()?.join(directory) };
+            // Without `..` and links, since the environment is told which directory to show. One
+            // that is not here may be there: below a mount.
             Ok(joined.canonicalize().unwrap_or(joined))
         }
     }
@@ -88,20 +100,26 @@ fn working_directory(run: &Run) -> anyhow::Result<PathBuf> {
 fn resolve(run: &Run, cwd: &Path) -> Option<PathBuf> {
     let name = Path::new(&run.command[0]);
     if name.as_os_str().as_bytes().contains(&b'/') {
-        return absolute(&cwd.join(name)).filter(|path| path.exists());
+        return real(&cwd.join(name)).filter(|path| path.exists());
     }
     let path = variable(run, "PATH")?;
-    env::split_paths(&path).map(|directory| cwd.join(directory).join(name)).find(|candidate| {
-        nix::unistd::access(candidate, nix::unistd::AccessFlags::X_OK).is_ok()
-            && candidate.is_file()
-    })
+    let found =
+        env::split_paths(&path).map(|directory| cwd.join(directory).join(name)).find(|candidate| {
+            nix::unistd::access(candidate, nix::unistd::AccessFlags::X_OK).is_ok()
+                && candidate.is_file()
+        });
+    real(&found?)
 }
 
-/// A path that names the same file without `..`: the environment compares it by its components.
-fn absolute(path: &Path) -> Option<PathBuf> {
-    let file = path.file_name()?;
-    let plain = path.components().all(|component| component != std::path::Component::ParentDir);
-    if plain { Some(path.to_owned()) } else { Some(path.parent()?.canonicalize().ok()?.join(file)) }
+/// The path by which the environment shows the file: without `..`, since it compares components.
+/// A link on the way to it is there as here and is followed; one in a private place is not there,
+/// so the path below is shown as it is named.
+fn real(path: &Path) -> Option<PathBuf> {
+    let plain = path.components().all(|component| component != Component::ParentDir);
+    if plain && PRIVATE.iter().any(|place| path.starts_with(place)) {
+        return Some(path.to_owned());
+    }
+    Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
 }
 
 /// A variable as the command will see it.
@@ -146,7 +164,39 @@ fn acquire(
     }
     connector.zyg(env::current_exe().context("failed to find zyg's own program")?);
     let client = connector.connect()?;
-    Ok(client.acquire(&options)?)
+    client.acquire(&options).map_err(|error| refused(error, run, cwd))
+}
+
+/// What to say where the library's words miss what the user has typed.
+fn refused(error: AcquireError, run: &Run, cwd: &Path) -> anyhow::Error {
+    match &error {
+        AcquireError::Denied(Denial::MountRefused { path, reason })
+            if *path == cwd.to_string_lossy() && run.bind.is_empty() && run.ro_bind.is_empty() =>
+        {
+            anyhow!("failed to change to directory {path}: {reason}")
+        }
+        AcquireError::Prepare(Failure { step: Step::MountPoint, errno, subject })
+            if *errno == Errno::EROFS as i32 =>
+        {
+            anyhow!(
+                "there is no {} to mount on, and it cannot be made in the host's read-only files: \
+                 name a path that exists, or one in a private place such as /tmp",
+                String::from_utf8_lossy(subject)
+            )
+        }
+        AcquireError::Request(RequestError::Session(_)) => {
+            unserved(error.into(), run.server.socket.as_deref())
+        }
+        _ => error.into(),
+    }
+}
+
+/// Adds whom we tried to speak to, where the user has named it.
+pub fn unserved(error: anyhow::Error, socket: Option<&Path>) -> anyhow::Error {
+    match socket {
+        Some(socket) => error.context(format!("failed to be served at {}", socket.display())),
+        None => error,
+    }
 }
 
 fn add_mount(options: &mut LeaseOptions, mount: &MountFlag) -> anyhow::Result<()> {
@@ -174,7 +224,7 @@ fn from_here(path: &OsStr) -> anyhow::Result<PathBuf> {
         bail!("a mount needs a path: SRC[:DST]");
     }
     let path = std::path::absolute(path).with_context(|| format!("bad path {}", path.display()))?;
-    let plain = path.components().all(|component| component != std::path::Component::ParentDir);
+    let plain = path.components().all(|component| component != Component::ParentDir);
     Ok(if plain { path } else { path.canonicalize().unwrap_or(path) })
 }
 
@@ -227,18 +277,16 @@ fn limits() -> impl Iterator<Item = Rlimit> {
 /// deadline came first.
 fn watch(
     child: &mut Child,
-    mut relay: Option<Relay>,
+    mut signals: Signals,
+    mut relay: Option<&mut Relay>,
     deadline: Option<Instant>,
 ) -> anyhow::Result<Option<ExitStatus>> {
-    let mut signals = Signals::install(child.signals())?;
+    let command = child.signals();
     if let Some(relay) = &mut relay {
         relay.begin(child)?;
     }
     loop {
         if let Some(ended) = child.try_wait()? {
-            if let Some(relay) = &mut relay {
-                relay.finish();
-            }
             return Ok(Some(ended));
         }
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -253,7 +301,7 @@ fn watch(
             PollFd::new(child.readiness(), PollFlags::POLLIN),
             PollFd::new(signals.pipe().as_fd(), PollFlags::POLLIN),
         ];
-        fds.extend(relay.iter().flat_map(Relay::interest));
+        fds.extend(relay.iter().flat_map(|relay| relay.interest()));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("failed to wait for the command"),
@@ -261,12 +309,22 @@ fn watch(
         let signalled = fds[1].any().unwrap_or(false);
         drop(fds);
         if signalled {
-            signals.forward(relay.as_ref())?;
+            signals.forward(&command, relay.as_deref_mut())?;
         }
         if let Some(relay) = &mut relay {
             relay.carry();
         }
     }
+}
+
+/// Closes our copies of what the command has now: who is at the other end of a pipe must see that
+/// the command has closed it, as long as zyg runs too. Standard error stays, for what zyg has to
+/// say.
+fn let_go_of_streams() -> std::io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    Ok(())
 }
 
 /// Ends the lease and waits until nothing of it is left.
@@ -283,26 +341,39 @@ fn exit_code(status: ExitStatus) -> u8 {
 }
 
 /// The exit code for a command that never ran, with the reason on standard error.
-fn not_started(error: &SpawnError, run: &Run, found: bool) -> anyhow::Result<ExitCode> {
+fn not_started(
+    error: &SpawnError,
+    run: &Run,
+    cwd: &Path,
+    program: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
     let name = run.command[0].display();
     let Some(Failure { step: Step::Execute, errno, .. }) = error.failure() else {
         return Err(anyhow::anyhow!("{error}"));
     };
     let reason = Errno::from_raw(*errno);
     let (code, why) = match reason {
-        Errno::ENOENT | Errno::ENOTDIR if found => (
+        Errno::ENOENT | Errno::ENOTDIR if program.is_some() => (
             EXIT_NOT_EXECUTABLE,
             "the file is there, but its interpreter is not (see its first line, or `file`)",
         ),
+        Errno::ENOENT | Errno::ENOTDIR if is_forbidden(&cwd.join(&run.command[0])) => {
+            (EXIT_NOT_EXECUTABLE, Errno::EACCES.desc())
+        }
         Errno::ENOENT | Errno::ENOTDIR => (EXIT_NOT_FOUND, "command not found"),
-        Errno::EACCES if Path::new(&run.command[0]).is_dir() => {
+        Errno::EACCES if program.is_some_and(Path::is_dir) => {
             (EXIT_NOT_EXECUTABLE, "it is a directory")
         }
         Errno::E2BIG => (EXIT_NOT_EXECUTABLE, "its arguments and environment are too large"),
         errno => (EXIT_NOT_EXECUTABLE, errno.desc()),
     };
-    eprintln!("zyg: failed to execute {name}: {why}");
+    complain(&format!("failed to execute {name}: {why}"));
     Ok(ExitCode::from(code))
+}
+
+/// Whether the caller may not even look whether the file is there.
+fn is_forbidden(path: &Path) -> bool {
+    path.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// Where `--json-status-fd` writes to.

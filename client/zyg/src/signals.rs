@@ -1,7 +1,7 @@
 //! Signals that zyg passes on to the command.
 
 use crate::relay::Relay;
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::Signal;
 use signal_hook::consts::{
     SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
 };
@@ -63,7 +63,9 @@ impl Signals {
                 if let Some(relay) = &mut relay {
                     relay.give_terminal_back();
                 }
-                raise(Signal::SIGSTOP)?;
+                zygote::take_default_action(Signal::SIGTSTP)?;
+                // Where the kernel does not stop us, the command must not stay stopped either.
+                command.send(SIGCONT, Scope::Group)?;
                 if let Some(relay) = &mut relay {
                     relay.take_terminal()?;
                 }

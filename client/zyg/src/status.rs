@@ -1,6 +1,7 @@
 //! `zyg status`: the counts of every pool.
 
 use crate::cli::Status;
+use crate::run::unserved;
 use anyhow::Context;
 use serde_json::json;
 use std::io::Write;
@@ -14,7 +15,9 @@ pub fn status(status: &Status) -> anyhow::Result<ExitCode> {
     if let Some(socket) = &status.server.socket {
         connector.socket(socket);
     }
-    let answer = connector.connect()?.status()?;
+    let client = connector.connect()?;
+    let socket = status.server.socket.as_deref();
+    let answer = client.status().map_err(|error| unserved(error.into(), socket))?;
     let text = if status.json {
         let profiles: Vec<_> = answer.profiles.iter().map(row).collect();
         let whole = json!({

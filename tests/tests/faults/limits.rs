@@ -1,12 +1,14 @@
 //! What a machine allows is used up: descriptors, processes. Refused by name, and nobody who is
 //! served already notices.
 
-use crate::shared::{Echo, signal, template, wait_settled, with_pool};
+use crate::shared::{Echo, pid_behind, signal, template, wait_settled, with_pool};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::fs;
 use std::process::Command;
 use zyg_protocol::message::{Refusal, Reply, Request};
-use zyg_tests::{Baseline, Raw, Server, descriptors_of, eventually, is_root, wait_readable};
+use zyg_tests::{Baseline, Raw, Server, eventually, is_root, wait_readable};
 use zygote_client::{AcquireError, Denial, Lease};
 
 /// Changes a soft limit of a running process (prlimit(1)), `SOFT:` or `SOFT:HARD`.
@@ -27,10 +29,28 @@ fn lease_again(server: &Server) -> Lease {
     eventually("environments again", || server.client().lease().ok())
 }
 
+/// Leaves a process room for that many descriptors more. The limit is on their numbers, and the
+/// free ones need not be the highest.
+fn limit_descriptors(pid: Pid, room: usize) {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let open: BTreeSet<usize> = entries
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    let first_beyond = (0..).filter(|number| !open.contains(number)).nth(room).unwrap();
+    limit(pid, "nofile", &format!("{first_beyond}:"));
+}
+
+/// Takes the limit back.
+fn unlimit_descriptors(pid: Pid) {
+    limit(pid, "nofile", "512:");
+}
+
 /// The only warm zygote is gone, and has to be built anew.
-fn kill_warm(server: &Server) {
+fn kill_warm(server: &Server, leased: &Lease) {
     for init in server.processes_named("zyg-init") {
-        wait_readable(signal(init, Signal::SIGKILL), "the end of a warm zygote");
+        if init != pid_behind(leased.pidfd()) {
+            wait_readable(signal(init, Signal::SIGKILL), "the end of a warm zygote");
+        }
     }
 }
 
@@ -49,7 +69,9 @@ fn sessions_beyond_the_descriptor_limit_are_refused_by_name() {
     let limit = loop {
         let client = Raw::connect(server.socket());
         match status_of(&client) {
-            Some(Reply::Status { status, .. }) => assert_eq!(status.sessions as usize, idle.len() + 2),
+            Some(Reply::Status { status, .. }) => {
+                assert_eq!(status.sessions as usize, idle.len() + 2)
+            }
             Some(Reply::Refused(Refusal::TooManySessions { limit })) => break limit,
             other => panic!("{other:?}"),
         }
@@ -85,7 +107,7 @@ fn a_server_without_a_descriptor_left_lets_clients_wait_at_the_door() {
     eventually("the end of other sessions", || {
         (baseline.observer().status().unwrap().sessions == 1).then_some(())
     });
-    limit(server.pid(), "nofile", &format!("{}:", descriptors_of(server.pid()) + 3));
+    limit_descriptors(server.pid(), 3);
     let mut clients: Vec<_> = (0..6).map(|_| Raw::connect(server.socket())).collect();
     for client in &clients[..3] {
         assert!(matches!(status_of(client), Some(Reply::Status { .. })));
@@ -105,7 +127,7 @@ fn a_server_without_a_descriptor_left_lets_clients_wait_at_the_door() {
         assert!(matches!(status_of(client), Some(Reply::Status { .. })));
     }
     echo.assert_answers();
-    limit(server.pid(), "nofile", "512:");
+    unlimit_descriptors(server.pid());
     drop(clients);
     drop(lease_again(&server));
     drop((echo, lease));
@@ -123,16 +145,16 @@ fn a_zygote_that_the_server_has_no_descriptors_for_is_built_later() {
         (baseline.observer().status().unwrap().sessions == 1).then_some(())
     });
     let old = template(&server);
-    // What the warm zygote's end sets free is taken by sessions before the next one is ready.
-    limit(server.pid(), "nofile", &format!("{}:", descriptors_of(server.pid()) - 2));
-    kill_warm(&server);
+    // So low that what the warm zygote's end sets free is of no use to the next one.
+    limit(server.pid(), "nofile", "4:");
+    kill_warm(&server, &lease);
     let reason = eventually("the failure", || {
         let status = baseline.observer().status().unwrap();
         status.profiles.into_iter().find_map(|pool| pool.failing)
     });
     assert!(reason.contains("descriptor"), "{reason}");
     echo.assert_answers();
-    limit(server.pid(), "nofile", "512:");
+    unlimit_descriptors(server.pid());
     drop(lease_again(&server));
     assert_eq!(template(&server), old, "the template is not to blame");
     drop((echo, lease));
@@ -148,11 +170,11 @@ fn a_template_at_its_descriptor_limit_says_so_and_recovers() {
     wait_settled(&server, 1);
     let template = template(&server);
     limit(template, "nofile", "3:");
-    kill_warm(&server);
+    kill_warm(&server, &lease);
     let reason = wait_failing(&server);
     assert!(reason.contains("the descriptor limit is reached: raise ulimit -n"), "{reason}");
     echo.assert_answers();
-    limit(template, "nofile", "512:");
+    unlimit_descriptors(template);
     drop(lease_again(&server));
     drop((echo, lease));
     baseline.assert_restored();
@@ -172,7 +194,7 @@ fn a_user_without_a_process_left_is_told_so_and_recovers() {
     wait_settled(&server, 1);
     let template = template(&server);
     limit(template, "nproc", "1:");
-    kill_warm(&server);
+    kill_warm(&server, &lease);
     let reason = wait_failing(&server);
     assert!(reason.contains("the process limit is reached: raise ulimit -u"), "{reason}");
     match server.client().lease() {

@@ -6,8 +6,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::process::ChildStdout;
-use zygote_client::{Child, Lease, Stdio};
 use zyg_tests::{Server, Setup, eventually, wait_readable};
+use zygote_client::{Child, Lease, Stdio};
 
 /// A server whose default pool has these bounds, not warm yet.
 pub fn with_pool(min: u32, max: u32) -> Setup {

@@ -92,9 +92,9 @@ fn a_waiter_whose_deadline_comes_first_is_told_so() {
     let (_holder, lease) = hold(&server);
     for wait_ms in [0, 1, 30] {
         let client = Raw::connect(server.socket());
-        let wait_ms = Some(wait_ms);
-        client.say(&Request::Acquire(Acquire { request: 1, wait_ms, ..Acquire::default() }));
-        assert_eq!(denial(&client), Denial::DeadlineExpired { wait_ms: wait_ms.unwrap() });
+        let acquire = Acquire { request: 1, wait_ms: Some(wait_ms), ..Acquire::default() };
+        client.say(&Request::Acquire(acquire));
+        assert_eq!(denial(&client), Denial::DeadlineExpired { wait_ms });
     }
     assert_eq!(server.pool().waiters, 0);
     assert_eq!(server.pool().leased, 1);
@@ -184,8 +184,7 @@ fn a_full_queue_is_said_to_be_full() {
     assert_eq!(denial(&surplus), Denial::QueueFull { waiters: 2 });
     // Room again once one has left.
     let [first, second] = waiters;
-    drop(first);
-    baseline.observer().status().unwrap();
+    drop((first, surplus));
     let late = queued_eventually(&server);
     release(&holder, lease.granted.lease);
     let taken = second.take_lease();

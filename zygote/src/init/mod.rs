@@ -29,7 +29,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 use zyg_protocol::codec::{decode, encode};
-use zyg_protocol::limits::{COMMANDS_MAX, MESSAGE_BYTES_MAX};
+use zyg_protocol::limits::{COMMANDS_MAX, MESSAGE_BYTES_MAX, PATH_BYTES_MAX};
 use zyg_protocol::message::{Failure, FromInit, Lifeline, Recipe, Scope, ToInit};
 use zyg_protocol::socket::{ReceiveError, borrow, receive, send};
 
@@ -213,8 +213,16 @@ impl Init {
     }
 
     fn fail(&mut self, command: u32, failure: Failure) {
+        let failure = bounded(failure);
         self.reply(&FromInit::Failed { command, failure }, None);
     }
+}
+
+/// The failure with no more of its subject than a path may have: whatever a client asks for, the
+/// answer fits into a message.
+fn bounded(mut failure: Failure) -> Failure {
+    failure.subject.truncate(PATH_BYTES_MAX);
+    failure
 }
 
 /// Every process of this environment but init.

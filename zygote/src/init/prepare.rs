@@ -1,7 +1,7 @@
 //! A lease's own mounts and host name, put in place before its first command.
 
 use super::layers::Layers;
-use super::{Init, Preparation};
+use super::{Init, Preparation, bounded};
 use crate::failure::{At, failure};
 use crate::sys::mount::attach;
 use crate::template::c_path;
@@ -30,7 +30,7 @@ impl Init {
             }
             Err(failure) => {
                 self.prepared = Preparation::Failed;
-                FromInit::PrepareFailed(failure)
+                FromInit::PrepareFailed(bounded(failure))
             }
         };
         self.reply(&message, None);
@@ -86,6 +86,10 @@ fn cover(layers: &mut Layers, target: &Bytes, read_only: &mut Vec<Bytes>) -> Res
         Err(Errno::EINVAL | Errno::EPERM) => {
             read_only.push(target.clone());
             keep_read_only(&path, target)
+        }
+        // Only a working directory is covered, so this is what its user has to hear.
+        Err(errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES)) => {
+            Err(errno).at_subject(Step::Chdir, target)
         }
         Err(errno) => Err(errno).at_subject(Step::Layer, target),
     }

@@ -8,11 +8,13 @@ use crate::sys;
 use crate::template::{PrivatePath, write_id_maps};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, mkdirat, umask};
 use nix::unistd::{sethostname, setsid};
 use std::ffi::{CStr, CString};
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use zyg_protocol::message::{Failure, Recipe, Step};
 
@@ -22,6 +24,9 @@ const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 /// namespace it is in (proc(5); the checks there are by kernel uid).
 const HOST_CONTROLS: [&CStr; 5] =
     [c"/proc/sys", c"/proc/sysrq-trigger", c"/proc/irq", c"/proc/bus", c"/proc/fs"];
+
+/// How many cgroup namespaces there may be below the caller's user namespace.
+const CGROUP_NAMESPACES: &str = "/proc/sys/user/max_cgroup_namespaces";
 
 pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
     let recipe = setup.recipe;
@@ -34,7 +39,11 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
         mount_private(&mut layers, private, recipe)
             .at_subject(Step::Scratch, private.path.to_bytes())?;
     }
-    mount_proc(recipe).at(Step::Proc)?;
+    mount_proc().at(Step::Proc)?;
+    forbid_cgroup_namespaces()?;
+    if recipe.uid == 0 {
+        protect_host_controls().at(Step::Proc)?;
+    }
     // Covers the mount point that the private places were made through.
     let options = Some("newinstance,ptmxmode=0666,mode=0620");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
@@ -46,11 +55,17 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
         sethostname(hostname).at_subject(Step::Hostname, hostname)?;
     }
     drop_privileges(recipe).at(Step::DropPrivileges)?;
+    restore_descriptor_limit(recipe.descriptors).at(Step::Rlimits)?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .at(Step::Events)?;
     Ok((layers, signals))
+}
+
+/// Commands must not inherit the limit that the server has raised for itself and its template.
+fn restore_descriptor_limit((soft, hard): (u64, u64)) -> Result<(), Errno> {
+    if hard == 0 { Ok(()) } else { setrlimit(Resource::RLIMIT_NOFILE, soft, hard) }
 }
 
 fn mount_private(layers: &mut Layers, private: &PrivatePath, recipe: &Recipe) -> Result<(), Errno> {
@@ -65,12 +80,23 @@ fn mount_private(layers: &mut Layers, private: &PrivatePath, recipe: &Recipe) ->
     layers.bind(directory.as_fd(), &private.path)
 }
 
-fn mount_proc(recipe: &Recipe) -> Result<(), Errno> {
-    let flags = PLAIN | MsFlags::MS_NOEXEC;
-    mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>)?;
-    if recipe.uid != 0 {
-        return Ok(());
+fn mount_proc() -> Result<(), Errno> {
+    mount(Some("proc"), "/proc", Some("proc"), PLAIN | MsFlags::MS_NOEXEC, None::<&str>)
+}
+
+/// A command that makes itself a user namespace has every capability in that, and with a cgroup
+/// namespace of its own it could mount the host's cgroup tree, where files are checked by kernel
+/// uid: one write to `cgroup.kill` ends what is outside. Limits on namespaces hold for all user
+/// namespaces below the writer's own (namespaces(7), "/proc/sys/user").
+fn forbid_cgroup_namespaces() -> Result<(), Failure> {
+    match std::fs::write(CGROUP_NAMESPACES, "0") {
+        // A kernel without them.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result.at_subject(Step::DropPrivileges, CGROUP_NAMESPACES),
     }
+}
+
+fn protect_host_controls() -> Result<(), Errno> {
     for path in HOST_CONTROLS {
         match sys::mount::copy_tree(path) {
             Ok(tree) => {

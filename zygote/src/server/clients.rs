@@ -1,13 +1,15 @@
 //! Sessions come, are heard, and go.
 
+use super::Server;
+use super::listener::{Door, Peer};
 use super::sessions::{OUTBOX_MAX, Pending, Session};
 use super::tokens::{Key, Source};
 use super::wire::Wire;
-use super::{Server, listener::Peer};
 use crate::pool::Event;
 use nix::errno::Errno;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 use zyg_protocol::codec::{DecodeError, decode};
 use zyg_protocol::limits::WIRE_VERSION;
 use zyg_protocol::message::{Refusal, Reply};
@@ -19,9 +21,13 @@ const MESSAGES_PER_TURN: usize = 32;
 /// Clients accepted in one turn, for the same reason.
 const ACCEPTS_PER_TURN: usize = 128;
 
+/// How soon accepting is tried again after it failed at a limit, if nobody leaves before.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
 impl Server {
     pub(super) fn accept(&mut self) {
-        self.accept_again = false;
+        let was_stuck = matches!(self.door, Door::Stuck { .. });
+        self.door = Door::Watched;
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(accepted) = self.listener.as_ref().map(|listener| listener.accept()) else {
                 return;
@@ -31,14 +37,16 @@ impl Server {
                 Err(Errno::EAGAIN) => return,
                 Err(Errno::ECONNABORTED | Errno::EINTR) => {}
                 Err(errno) => {
-                    // At a limit of descriptors or memory: those that knock keep waiting, and are
-                    // let in when somebody has left.
-                    log::warn!("failed to accept a client: {errno}");
-                    break;
+                    // Those that knock keep waiting, and are let in when somebody has left.
+                    if !was_stuck {
+                        log::warn!("failed to accept a client, and will try again: {errno}");
+                    }
+                    self.door = Door::Stuck { until: self.now().after(ACCEPT_AGAIN) };
+                    return;
                 }
             }
         }
-        self.accept_again = true;
+        self.door = Door::Crowded;
     }
 
     fn admit(&mut self, socket: OwnedFd, peer: Peer) {
@@ -134,6 +142,9 @@ impl Server {
     pub(super) fn close_session(&mut self, key: Key) {
         let Some(session) = self.sessions.arena.remove(key) else { return };
         self.unwatch(session.wire.socket());
+        if let Door::Stuck { .. } = self.door {
+            self.door = Door::Stuck { until: self.now() };
+        }
         for lease in session.leases {
             self.end_lease(lease);
         }

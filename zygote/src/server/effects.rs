@@ -1,6 +1,7 @@
 //! What the pools order, carried out. What fails comes back to them as an event.
 
 use super::sessions::Pending;
+use super::templates::NO_DESCRIPTOR;
 use super::{Lease, Server};
 use crate::pool::{self, Effect, Event, SlotKey, WaiterKey};
 use std::os::fd::OwnedFd;
@@ -35,19 +36,20 @@ impl Server {
         let key = self.pools.entries[pool].zygotes.get(&slot).copied();
         let waiting = self.waiting.remove(&waiter);
         let zygote = key.and_then(|key| self.pools.zygotes.get_mut(key));
-        let (Some(waiting), Some(zygote)) = (waiting, zygote) else {
+        let Some(waiting) = waiting else {
             // The waiter hung up in this very turn: what it would have got ends with it.
             return self.tell(pool, Event::LeaseEnded { slot });
         };
         let lease = LeaseId(self.last_number + 1);
         self.last_number += 1;
-        let handed = zygote.channel.take().and_then(|channel| {
+        let handed = zygote.and_then(|zygote| {
+            let pidfd = zygote.pidfd.try_clone().ok()?;
             zygote.lease = Some(lease);
-            Some((channel, zygote.pidfd.try_clone().ok()?))
+            Some((zygote.channel.take()?, pidfd))
         });
         let Some((channel, pidfd)) = handed else {
             self.forget_pending(&waiting);
-            let reason = "the server has no descriptor left to hand an environment over".to_owned();
+            let reason = NO_DESCRIPTOR.to_owned();
             self.deny(waiting.session, waiting.request, Denial::BuildFailing { reason });
             return self.tell(pool, Event::LeaseEnded { slot });
         };

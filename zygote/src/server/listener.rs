@@ -1,5 +1,6 @@
 //! The listening socket: bound here, or handed in by systemd or by the client that started us.
 
+use crate::pool::Time;
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{PeerCredentials, SockType as SocketType};
 use nix::sys::socket::{
@@ -32,6 +33,22 @@ pub enum ListenError {
 pub struct Listener {
     socket: OwnedFd,
     path: PathBuf,
+}
+
+/// Whether somebody may wait to be let in of whom poll(2) says nothing more, since readiness is told
+/// once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Nobody.
+    Watched,
+    /// Perhaps: the turn was over before everybody was in.
+    Crowded,
+    /// Perhaps: a limit of descriptors or memory was met. Tried again then, or when somebody
+    /// leaves.
+    Stuck {
+        /// When.
+        until: Time,
+    },
 }
 
 /// Who knocked, as the kernel says (`SO_PEERCRED`, unix(7)): read once, never asked again.

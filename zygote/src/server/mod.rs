@@ -24,6 +24,7 @@ pub use listener::{ListenError, Listener};
 use crate::config::Config;
 use crate::filter::{self, Filters, Wanted};
 use crate::pool::{Effect, Event, Time, WaiterKey};
+use listener::Door;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -89,8 +90,7 @@ struct Server {
     /// System call filters, compiled once.
     filters: Filters,
     listener: Option<Listener>,
-    /// Accepting stopped at the descriptor limit, and is to be tried again.
-    accept_again: bool,
+    door: Door,
     sessions_max: usize,
     sessions: Sessions,
     pools: Pools,
@@ -177,7 +177,7 @@ impl Server {
             private: options.private,
             filters,
             listener: Some(options.listener),
-            accept_again: false,
+            door: Door::Watched,
             sessions_max,
             sessions: Sessions::default(),
             pools: Pools::default(),

@@ -116,10 +116,11 @@ impl Pools {
         self.entries.len() - 1
     }
 
-    /// Sends an order to a pool's template.
+    /// Sends an order to a pool's template. A pool without one gets nothing; nor does one whose
+    /// template has just ended, which is yet to be heard of and may have said why.
     ///
     /// # Errors
-    /// Those of the wire; there is none for a pool without a template, which gets nothing.
+    /// Those of the wire.
     pub fn order(
         &mut self,
         pool: usize,
@@ -127,7 +128,10 @@ impl Pools {
         scratch: &mut Vec<u8>,
     ) -> Result<(), WireError> {
         let template = self.entries[pool].template.and_then(|key| self.templates.get_mut(key));
-        template.map_or(Ok(()), |template| template.wire.send(message, Vec::new(), scratch))
+        match template.map(|template| template.wire.send(message, Vec::new(), scratch)) {
+            None | Some(Err(WireError::Gone(_))) => Ok(()),
+            Some(sent) => sent,
+        }
     }
 
     /// Orders that may wait for a template.

@@ -8,7 +8,7 @@ use crate::config::DEFAULT_PROFILE;
 use crate::pool::{Event, Time, WaiterKey};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use zyg_protocol::limits::{LABEL_BYTES_MAX, MOUNTS_MAX, WAIT_MS_MAX};
+use zyg_protocol::limits::{LABEL_BYTES_MAX, MOUNTS_MAX, PROFILE_NAME_BYTES_MAX, WAIT_MS_MAX};
 use zyg_protocol::message::{
     Acquire, Attach, Denial, LeaseId, Reply, Request, RequestId, ToTemplate,
 };
@@ -52,6 +52,10 @@ impl Server {
         }
         if acquire.label.len() > LABEL_BYTES_MAX {
             return bad("the label is longer than 256 bytes");
+        }
+        let name = acquire.profile.as_ref().map_or(0, String::len);
+        if name > PROFILE_NAME_BYTES_MAX {
+            return bad("the profile's name is longer than 64 bytes");
         }
         if acquire.mounts.len() > MOUNTS_MAX {
             return bad("more mounts are asked for than one lease may have");

@@ -1,5 +1,6 @@
 //! Deadlines, readiness told to systemd, and the ways in which a server ends.
 
+use super::listener::Door;
 use super::{Private, Server};
 use crate::pool::{Event, Time};
 use crate::sys::process::{Reaped, reap};
@@ -28,19 +29,20 @@ impl Phase {
 /// the server's side of their lifelines.
 const STOP: Duration = Duration::from_secs(10);
 
-/// How soon accepting is tried again after it failed at a limit.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
-
 impl Server {
     /// Until the earliest deadline; at once if something is left to be read.
     pub(super) fn timeout(&self) -> Option<Duration> {
-        if !self.sessions.unread.is_empty() || !self.pools.unheard.is_empty() {
+        let unread = !self.sessions.unread.is_empty() || !self.pools.unheard.is_empty();
+        if unread || self.door == Door::Crowded {
             return Some(Duration::ZERO);
         }
         let now = self.now();
         let pools = self.pools.entries.iter().filter_map(|entry| entry.policy.next_deadline());
         let lease = self.lease_deadlines.first().map(|(deadline, _)| *deadline);
-        let accept = self.accept_again.then(|| now.after(ACCEPT_AGAIN));
+        let accept = match self.door {
+            Door::Stuck { until } => Some(until),
+            Door::Watched | Door::Crowded => None,
+        };
         let watchdog = self.watchdog.map(|_| self.watchdog_next);
         let stop = match self.phase {
             Phase::Stopping { until } => Some(until),
@@ -60,8 +62,10 @@ impl Server {
     /// Does what has become due.
     pub(super) fn take_due(&mut self) {
         let now = self.now();
-        if self.accept_again {
-            self.accept();
+        match self.door {
+            Door::Crowded => self.accept(),
+            Door::Stuck { until } if until <= now => self.accept(),
+            Door::Stuck { .. } | Door::Watched => {}
         }
         self.hear_the_unheard();
         while let Some((deadline, lease)) = self.lease_deadlines.first().copied()

@@ -6,7 +6,8 @@ use super::tokens::{Key, Source};
 use super::wire::Wire;
 use crate::diagnose;
 use crate::pool::{Event, SlotKey};
-use std::os::fd::OwnedFd;
+use nix::errno::Errno;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use zyg_protocol::codec::decode;
 use zyg_protocol::message::{Denial, Failure, FromTemplate, Lifeline, ToTemplate};
@@ -14,6 +15,10 @@ use zyg_protocol::socket::{ReceiveError, pair};
 
 /// Messages heard from one template in one turn.
 const MESSAGES_PER_TURN: usize = 256;
+
+/// Why an environment that a template has made does not get to a client.
+pub(super) const NO_DESCRIPTOR: &str = "the server has no descriptor left to hand an environment \
+                                        over: raise its ulimit -n or LimitNOFILE=";
 
 /// What a template is started as: our own binary in another role.
 const OWN_BINARY: &str = "/proc/self/exe";
@@ -27,7 +32,14 @@ impl Server {
         if self.pools.entries[pool].template.is_some() {
             return Ok(());
         }
-        self.start_template(pool).map_err(|error| format!("failed to start a template: {error}"))
+        self.start_template(pool).map_err(|error| {
+            if let Some(key) = self.pools.entries[pool].template.take() {
+                self.pools.templates.remove(key);
+            }
+            let reason = diagnose::advice_on_start(&error);
+            log::error!("{reason}");
+            reason
+        })
     }
 
     fn start_template(&mut self, pool: usize) -> std::io::Result<()> {
@@ -52,8 +64,9 @@ impl Server {
 
     pub(super) fn flush_template(&mut self, key: Key) {
         let Some(template) = self.pools.templates.get_mut(key) else { return };
-        if template.wire.flush().is_err() {
-            self.template_lost(key);
+        if let Err(error) = template.wire.flush() {
+            // It is heard next, and may have said why.
+            log::debug!("orders for template {} are lost: {error}", template.pid);
         }
     }
 
@@ -72,12 +85,25 @@ impl Server {
                     }
                 }
                 Err(ReceiveError::WouldBlock) => return,
+                // It left with orders unread; what it said before that is queued behind this error,
+                // which is told once (unix(7)).
+                Err(ReceiveError::Os(Errno::ECONNRESET)) => {}
+                Err(ReceiveError::TooManyDescriptors) => self.descriptors_lost(pool),
                 Ok(_) | Err(_) => return self.template_lost(key),
             }
             self.settle();
         }
         // Edge-triggered readiness would not come again for what is unread: look again next turn.
         self.pools.unheard.push(key);
+    }
+
+    /// A template's message came, and the server was at its limit: what rode along is closed. A
+    /// zygote whose lifeline that was ends, and [`Self::gone`] tells why. Which mount sources they
+    /// were is not known any more, so that all acquires whose sources are being opened must ask
+    /// again.
+    fn descriptors_lost(&mut self, pool: usize) {
+        log::error!("{NO_DESCRIPTOR}");
+        self.open_no_more(pool, NO_DESCRIPTOR);
     }
 
     fn template_said(&mut self, pool: usize, message: FromTemplate, descriptors: Vec<OwnedFd>) {
@@ -142,8 +168,7 @@ impl Server {
             let Some(zygote) = self.pools.zygotes.get(key) else { return };
             let (pool, slot) = (zygote.pool, zygote.slot);
             let Some(lifeline) = &zygote.lifeline else { return };
-            let received =
-                zyg_protocol::socket::receive(std::os::fd::AsFd::as_fd(lifeline), &mut self.buffer);
+            let received = zyg_protocol::socket::receive(lifeline.as_fd(), &mut self.buffer);
             let message = match received {
                 Ok(received) if received.bytes > 0 => decode(&self.buffer[..received.bytes]).ok(),
                 Err(ReceiveError::WouldBlock) => return,
@@ -179,7 +204,7 @@ impl Server {
 
     /// Nothing is left of a zygote.
     pub(super) fn gone(&mut self, pool: usize, slot: SlotKey) {
-        self.pools.entries[pool].parents.remove(&slot);
+        let was_ordered = self.pools.entries[pool].parents.remove(&slot).is_some();
         if let Some(key) = self.pools.entries[pool].zygotes.remove(&slot)
             && let Some(zygote) = self.pools.zygotes.remove(key)
         {
@@ -189,6 +214,9 @@ impl Server {
             if let Some(lease) = zygote.lease {
                 self.end_lease(lease);
             }
+        } else if was_ordered {
+            // It ended because its descriptors did not arrive.
+            self.tell(pool, Event::SetupFailed { slot, reason: NO_DESCRIPTOR.to_owned() });
         }
         self.tell(pool, Event::ZygoteGone { slot });
     }
@@ -211,6 +239,11 @@ impl Server {
             entry.profile,
             entry.uid
         );
+        self.open_no_more(pool, &reason);
+        self.tell(pool, Event::TemplateLost { reason });
+    }
+
+    fn open_no_more(&mut self, pool: usize, reason: &str) {
         let tickets: Vec<u64> = self
             .opening
             .iter()
@@ -218,14 +251,17 @@ impl Server {
             .map(|(ticket, _)| *ticket)
             .collect();
         for ticket in tickets {
-            self.not_opened(ticket, Denial::BuildFailing { reason: reason.clone() });
+            self.not_opened(ticket, Denial::BuildFailing { reason: reason.to_owned() });
         }
-        self.tell(pool, Event::TemplateLost { reason });
     }
 
-    /// Ends a zygote that no template can kill, and watches for its end.
+    /// Ends a zygote that no template can kill, and watches for its end. One that is stopped would
+    /// not see the end of its lifeline, so it is killed as well, where the server may.
     pub(super) fn destroy_orphan(&mut self, key: Key) {
         let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
+        if let Err(errno) = crate::sys::process::kill(zygote.pidfd.as_fd()) {
+            log::debug!("an orphaned zygote is left to its lifeline: {errno}");
+        }
         if let Some(lifeline) = zygote.lifeline.take() {
             self.unwatch(&lifeline);
         }

@@ -121,9 +121,11 @@ fn mount_targets(mounts: &[Mount]) -> Result<Vec<&Path>, String> {
 /// A path that can be compared by its components: absolute, bounded, without `..`.
 fn checked<'a>(bytes: &'a Bytes, what: &str) -> Result<&'a Path, String> {
     let path = path(bytes);
-    let rule = if bytes.len() > PATH_BYTES_MAX {
-        format!("is longer than {PATH_BYTES_MAX} bytes")
-    } else if bytes.contains(&0) {
+    if bytes.len() > PATH_BYTES_MAX {
+        // Not repeated: the answer must fit into a message.
+        return Err(format!("the {what} is longer than {PATH_BYTES_MAX} bytes"));
+    }
+    let rule = if bytes.contains(&0) {
         "contains a zero byte".to_owned()
     } else if !path.is_absolute() {
         "is not absolute".to_owned()

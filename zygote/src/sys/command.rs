@@ -102,11 +102,10 @@ impl Prepared {
         script.push(ptr::null());
         let argv = pointers(&self.argv);
         let env = pointers(&self.env);
-        let base = 1 + self.descriptors.iter().map(|(_, number)| *number).max().unwrap_or(2);
         let mut numbers: Vec<(RawFd, RawFd)> =
             self.descriptors.iter().map(|(from, to)| (from.as_raw_fd(), *to)).collect();
         let child = Box::new(|| {
-            let error = match self.arrange(&mut numbers, base) {
+            let error = match self.arrange(&mut numbers) {
                 Ok(()) => {
                     Outcome { step: Step::Execute, errno: self.execute(&argv, &env, &mut script) }
                 }
@@ -133,7 +132,7 @@ impl Prepared {
     }
 
     /// Puts the child in order. Runs in the child: system calls only.
-    fn arrange(&mut self, numbers: &mut [(RawFd, RawFd)], base: RawFd) -> Result<(), Outcome> {
+    fn arrange(&mut self, numbers: &mut [(RawFd, RawFd)]) -> Result<(), Outcome> {
         let step = |step: Step| move |errno: Errno| Outcome { step, errno };
         // SAFETY: here and below, system calls on integers and on memory prepared by the parent.
         unsafe {
@@ -148,12 +147,15 @@ impl Prepared {
                 // (setpgid(2), "orphaned process group").
                 Errno::result(libc::setpgid(0, 0)).map_err(step(Step::Fork))?;
             }
-            // Every source above the highest target first: then no dup2 closes one still needed.
-            for (from, _) in numbers.iter_mut() {
-                if *from < base {
-                    let raised = libc::fcntl(*from, libc::F_DUPFD_CLOEXEC, base);
-                    *from = Errno::result(raised).map_err(step(Step::Descriptors))?;
+            // Every source away from the targets first: then no dup2 closes one still needed. Not
+            // above them all, for the highest target may be the highest number that is allowed.
+            for index in 0..numbers.len() {
+                let mut at = numbers[index].0;
+                while numbers.iter().any(|(_, to)| *to == at) {
+                    let moved = libc::fcntl(numbers[index].0, libc::F_DUPFD_CLOEXEC, at + 1);
+                    at = Errno::result(moved).map_err(step(Step::Descriptors))?;
                 }
+                numbers[index].0 = at;
             }
             for (from, to) in numbers.iter() {
                 Errno::result(libc::dup2(*from, *to)).map_err(step(Step::Descriptors))?;

@@ -8,5 +8,6 @@ pub mod descriptors;
 pub mod mount;
 pub mod net;
 pub mod privilege;
+pub mod probe;
 pub mod process;
 pub mod tty;

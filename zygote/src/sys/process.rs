@@ -2,7 +2,9 @@
 #![expect(unsafe_code, reason = "system calls without a wrapper")]
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, raise, sigaction, sigprocmask,
+};
 use nix::unistd::{ForkResult, Pid, fork};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::process::exit;
@@ -150,17 +152,31 @@ fn usage_of(usage: &libc::rusage) -> Usage {
 
 /// Resets every signal's disposition and the signal mask, whatever the process was started with:
 /// an ignored signal would be inherited by every command (signal(7)).
+///
+/// By the bare system call, since glibc keeps signals 32 and 33 for itself and refuses to touch
+/// them, yet its own posix_spawn(3) leaves them ignored.
 pub fn reset_signals() {
-    for number in Signal::iterator() {
-        // SAFETY: no handler is installed, so none can be unsafe. KILL and STOP refuse; so be it.
-        let _ = unsafe { signal(number, SigHandler::SigDfl) };
-    }
-    // Real-time signals, which `Signal` does not know.
-    for number in libc::SIGRTMIN()..=libc::SIGRTMAX() {
-        // SAFETY: as above.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+    const SIGNAL_MAX: libc::c_long = 64;
+    // The kernel's sigaction: handler (SIG_DFL is zero), flags, restorer where there is one, mask.
+    let default = [0u64; 4];
+    for number in 1..=SIGNAL_MAX {
+        let none = std::ptr::null_mut::<u64>();
+        // SAFETY: reads one kernel sigaction, which is no larger than `default`, with the size of
+        // the kernel's signal set; no handler is installed. KILL and STOP refuse; so be it.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), none, 8) };
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+/// Resets what else every command would inherit from whoever started the server: execution domain
+/// (personality(2)), nice value and the out-of-memory killer's preference. Where the caller lacks
+/// the right to undo one of them it stays.
+pub fn reset_scheduling() {
+    // SAFETY: integers only.
+    unsafe { libc::personality(0) };
+    // SAFETY: integers only.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
 }
 
 /// Goes on in a child with a session of its own; the caller's process exits with code 0.
@@ -175,4 +191,20 @@ pub fn daemonize() -> Result<(), Errno> {
         ForkResult::Parent { .. } => exit(0),
         ForkResult::Child => nix::unistd::setsid().map(drop),
     }
+}
+
+/// Does to this process what the signal does by default, and puts its handler back: of SIGTSTP,
+/// stops it until it is continued, but not in an orphaned process group, where nobody would
+/// (setpgid(2)).
+///
+/// # Errors
+/// Those of sigaction(2).
+pub fn take_default_action(signal: Signal) -> Result<(), Errno> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default action is the kernel's own.
+    let before = unsafe { sigaction(signal, &default) }?;
+    let raised = raise(signal);
+    // SAFETY: this was the action before, so whoever set it has seen to its safety.
+    unsafe { sigaction(signal, &before) }?;
+    raised
 }

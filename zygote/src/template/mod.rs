@@ -20,7 +20,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Instant;
-use zyg_protocol::codec::{Message, decode, encode};
+use zyg_protocol::codec::{decode, encode};
 use zyg_protocol::limits::MESSAGE_BYTES_MAX;
 use zyg_protocol::message::{Bytes, Failure, FromTemplate, Recipe, Step, ToTemplate, Tree};
 use zyg_protocol::socket::{ReceiveError, borrow, receive, send};
@@ -35,6 +35,7 @@ pub const ROLE: &str = "template";
 #[must_use]
 pub fn main() -> ExitCode {
     sys::process::reset_signals();
+    sys::process::reset_scheduling();
     sys::privilege::set_name(c"zyg-template");
     let link = sys::descriptors::take_inherited(0).and_then(|link| {
         sys::descriptors::close_stdin()?;
@@ -58,11 +59,11 @@ fn run(mut link: Link) -> ExitCode {
         Ok(template) => {
             let build_us = start.elapsed().as_micros() as u64;
             let read_only = template.layout.read_only.clone();
-            link.send(&FromTemplate::Ready { build_us, read_only }, &[]);
+            link.send(&FromTemplate::Ready { build_us, read_only });
             template.serve(link)
         }
         Err(failure) => {
-            link.send(&FromTemplate::Unable(failure), &[]);
+            link.send(&FromTemplate::Unable(failure));
             ExitCode::FAILURE
         }
     }
@@ -92,17 +93,25 @@ impl Link {
         }
     }
 
-    fn send(&self, message: &FromTemplate, descriptors: &[BorrowedFd<'_>]) {
-        let mut bytes = Vec::with_capacity(128);
-        if let Err(error) = encode(message, &mut bytes) {
-            log::error!("failed to tell the server {:?}: {error}", FromTemplate::KIND);
-            return;
+    fn send(&self, message: &FromTemplate) {
+        if let Err(failure) = self.send_with(message, &[]) {
+            log::error!("failed to tell the server: {failure}");
         }
-        // A server that is gone is noticed by the next receive.
-        if let Err(errno) = send(self.socket.as_fd(), &bytes, descriptors)
-            && errno != Errno::EPIPE
-        {
-            log::error!("failed to send to the server: {errno}");
+    }
+
+    /// Sends what descriptors ride along with, which can fail while the rest still works: with
+    /// `ETOOMANYREFS` where too many of this user's are on their way to somewhere (unix(7)).
+    fn send_with(
+        &self,
+        message: &FromTemplate,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), Failure> {
+        let mut bytes = Vec::with_capacity(128);
+        encode(message, &mut bytes).map_err(|_| Errno::EMSGSIZE).at(Step::Sockets)?;
+        match send(self.socket.as_fd(), &bytes, descriptors) {
+            // A server that is gone is noticed by the next receive.
+            Ok(()) | Err(Errno::EPIPE) => Ok(()),
+            Err(errno) => Err(errno).at(Step::Sockets),
         }
     }
 }
@@ -120,7 +129,6 @@ impl Template {
         namespaces::become_user(&recipe)?;
         // A session of its own: no terminal, no process group shared with whoever started it.
         let _ = nix::unistd::setsid();
-        namespaces::restore_descriptor_limit(recipe.descriptors);
         let mut namespaces = Namespaces::create(recipe.uid, recipe.gid)?;
         let layout = Layout::build(&recipe)?;
         namespaces.tree_is_built()?;
@@ -150,7 +158,7 @@ impl Template {
             if ended {
                 while let Ok(Some(_)) = self.children.read_signal() {}
                 for slot in self.family.reap() {
-                    link.send(&FromTemplate::Gone { slot }, &[]);
+                    link.send(&FromTemplate::Gone { slot });
                 }
             }
             if asked {
@@ -175,19 +183,24 @@ impl Template {
         match self.family.spawn(slot, &self.namespaces, &self.layout, &self.recipe) {
             Ok(born) => {
                 let fds = [born.pidfd.as_fd(), born.lifeline.as_fd(), born.channel.as_fd()];
-                link.send(&FromTemplate::Spawned { slot }, &fds);
+                let told = link.send_with(&FromTemplate::Spawned { slot }, &fds);
                 self.family.adopt(slot, born.pid, born.pidfd);
+                if let Err(failure) = told {
+                    // It ends by itself, since its lifeline has no other end any more.
+                    link.send(&FromTemplate::SpawnFailed { slot, failure });
+                }
             }
-            Err(failure) => link.send(&FromTemplate::SpawnFailed { slot, failure }, &[]),
+            Err(failure) => link.send(&FromTemplate::SpawnFailed { slot, failure }),
         }
     }
 
     fn open(&self, ticket: u64, trees: &[Tree], link: &Link) {
         let opened = self.namespaces.on_the_host(|| trees.iter().map(tree::open).collect());
         let opened: Result<Vec<OwnedFd>, Failure> = opened.and_then(|result| result);
-        match opened {
-            Ok(trees) => link.send(&FromTemplate::Opened { ticket }, &borrow(&trees)),
-            Err(failure) => link.send(&FromTemplate::OpenFailed { ticket, failure }, &[]),
+        let opened = opened
+            .and_then(|trees| link.send_with(&FromTemplate::Opened { ticket }, &borrow(&trees)));
+        if let Err(failure) = opened {
+            link.send(&FromTemplate::OpenFailed { ticket, failure });
         }
     }
 }

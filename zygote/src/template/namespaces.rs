@@ -10,7 +10,6 @@ use crate::sys;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, getuid, initgroups, setgroups, setresgid, setresuid};
 use std::ffi::CString;
@@ -36,15 +35,6 @@ pub(super) fn become_user(recipe: &Recipe) -> Result<(), Failure> {
     // Leaving uid 0 makes /proc/self root's (PR_SET_DUMPABLE(2const)), and with it the id maps
     // that are written next.
     nix::sys::prctl::set_dumpable(true).at_subject(Step::BecomeUser, &subject)
-}
-
-/// Commands must not inherit the limit that the server has raised for itself.
-pub(super) fn restore_descriptor_limit((soft, hard): (u64, u64)) {
-    if hard > 0
-        && let Err(errno) = setrlimit(Resource::RLIMIT_NOFILE, soft, hard)
-    {
-        log::warn!("failed to set the descriptor limit to {soft}: {errno}");
-    }
 }
 
 /// The namespaces between which the template moves.
