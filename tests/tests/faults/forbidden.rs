@@ -20,11 +20,9 @@ impl Below {
     /// its end it executes `"$@"`, the server.
     fn start(script: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("zyg-test-").tempdir().unwrap();
-        let program = directory.path().join("zyg");
-        std::fs::copy(zyg_binary(), &program).unwrap();
         let mut unshare = Command::new("unshare");
         unshare.args(["--user", "--map-root-user", "--mount", "sh", "-euc", script, "sh"]);
-        unshare.arg(program).args(["serve", "--socket"]).arg(directory.path().join("s.sock"));
+        unshare.arg(zyg_binary()).args(["serve", "--socket"]).arg(directory.path().join("s.sock"));
         unshare.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
         let mut server = unshare.spawn().unwrap();
         eventually("listening", || {
@@ -104,7 +102,7 @@ fn by_the_limit_on_other_namespaces() {
 #[test]
 fn by_a_chroot() {
     // A new root that is a plain directory, with what a server needs, and the test's directory at
-    // its own path.
+    // its own path, in it the program.
     let place = Below::start(
         "
         here=$PWD
@@ -120,9 +118,12 @@ fn by_a_chroot() {
                 mount --rbind /$name $name
             fi
         done
+        touch $here/zyg
+        mount --bind \"$1\" $here/zyg
+        shift
         mkdir -p .$here
         mount --rbind $here .$here
-        exec chroot . \"$@\"
+        exec chroot . $here/zyg \"$@\"
         ",
     );
     let reason = place.reason();

@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Command;
 use zyg_protocol::message::{Refusal, Reply, Request};
 use zyg_tests::{Baseline, Raw, Server, eventually, is_root, wait_readable};
-use zygote_client::{AcquireError, Denial, Lease};
+use zygote_client::{AcquireError, Denial, Lease, LeaseError, RunError, SpawnError};
 
 /// Changes a soft limit of a running process (prlimit(1)), `SOFT:` or `SOFT:HARD`.
 fn limit(pid: Pid, option: &str, limit: &str) {
@@ -177,6 +177,29 @@ fn a_template_at_its_descriptor_limit_says_so_and_recovers() {
     unlimit_descriptors(template);
     drop(lease_again(&server));
     drop((echo, lease));
+    baseline.assert_restored();
+}
+
+#[test]
+fn descriptors_beyond_what_a_zygote_may_have_end_its_lease_alone() {
+    let server = with_pool(1, 2).descriptors(48).start_warm();
+    let baseline = Baseline::of(&server);
+    let bystander = baseline.observer().lease().unwrap();
+    let mut echo = Echo::start(&bystander);
+    let lease = baseline.observer().lease().unwrap();
+    let null = || fs::File::open("/dev/null").unwrap();
+    let with = |descriptors: i32| {
+        let mut command = lease.command("true");
+        (3..3 + descriptors).for_each(|number| {
+            command.descriptor(number, null());
+        });
+        command.status()
+    };
+    assert!(with(20).unwrap().success());
+    let refused = with(45).unwrap_err();
+    assert!(matches!(refused, RunError::Spawn(SpawnError::Lease(LeaseError::Ended))), "{refused}");
+    echo.assert_answers();
+    drop((lease, echo, bystander));
     baseline.assert_restored();
 }
 

@@ -1,15 +1,13 @@
-//! The rules for single values. Each takes what is written, and returns what is meant or what is
-//! wrong with it.
+//! The rules for single values that are not paths. Each takes what is written, and returns what is
+//! meant or what is wrong with it.
 
-use super::Place;
-use std::path::{Component, Path, PathBuf};
-use zyg_protocol::limits::{HOSTNAME_BYTES_MAX, PATH_BYTES_MAX, PROFILE_NAME_BYTES_MAX};
-
-/// Bytes of a socket's path: `sun_path` less its final zero (unix(7)).
-const SOCKET_BYTES_MAX: usize = 107;
+use zyg_protocol::limits::{HOSTNAME_BYTES_MAX, PROFILE_NAME_BYTES_MAX};
 
 /// Bytes of one part of a host name (hostname(7)).
 const HOSTNAME_PART_BYTES_MAX: usize = 63;
+
+/// Bytes of a system call's name: twice what the longest needs.
+const SYSTEM_CALL_BYTES_MAX: usize = 64;
 
 /// A name that can stand in a file name and on a command line without being quoted.
 pub(super) fn profile_name(name: &str) -> Result<(), String> {
@@ -31,7 +29,7 @@ pub(super) fn profile_name(name: &str) -> Result<(), String> {
 }
 
 /// A host name by the rules of hostname(7), which are those of RFC 1123.
-pub(super) fn hostname(name: &str) -> Result<(), String> {
+pub(super) fn hostname(name: &str) -> Result<String, String> {
     let valid_part = |part: &str| {
         !part.is_empty()
             && part.len() <= HOSTNAME_PART_BYTES_MAX
@@ -46,63 +44,57 @@ pub(super) fn hostname(name: &str) -> Result<(), String> {
             "{name:?} is no host name: parts of A-Z a-z 0-9 and inner -, separated by dots"
         ))
     } else {
-        Ok(())
+        Ok(name.to_owned())
     }
 }
 
-/// A place that can be made writable.
-pub(super) fn writable(text: &str) -> Result<Place, String> {
-    match text {
-        "~" => Ok(Place::Home),
-        "." => Ok(Place::WorkingDirectory),
-        _ if !text.starts_with('/') => {
-            Err(format!("a writable path is absolute, \"~\" or \".\", unlike {text:?}"))
-        }
-        _ => {
-            let path = clean_path(text)?;
-            if path.parent().is_none() {
-                return Err("\"/\" as a whole cannot be writable: name the directories".into());
-            }
-            Ok(Place::Path(path))
-        }
-    }
-}
-
-/// A path that a socket can be bound to from wherever the server is started.
-pub(super) fn socket(text: &str) -> Result<PathBuf, String> {
-    if !text.starts_with('/') {
-        return Err(format!("a socket's path is absolute, unlike {text:?}"));
-    }
-    let path = clean_path(text)?;
-    let bytes = path.as_os_str().len();
-    if path.parent().is_none() || text.ends_with('/') {
-        Err(format!("{text:?} is a directory, not a place for a socket"))
-    } else if bytes > SOCKET_BYTES_MAX {
-        Err(format!("a socket's path has at most {SOCKET_BYTES_MAX} bytes, not {bytes}"))
-    } else {
-        Ok(path)
-    }
-}
-
-/// A name that may stand in passwd(5). Directory services allow almost anything else.
-pub(super) fn user(name: &str) -> Result<(), String> {
+/// A name that may stand in passwd(5) or group(5), as `kind` says which. Directory services allow
+/// almost anything else.
+pub(super) fn account(name: &str, kind: &str) -> Result<String, String> {
     if name.is_empty() || name.contains([':', '/']) || name.contains(char::is_control) {
-        return Err(format!("{name:?} is no user name"));
+        return Err(format!("{name:?} is no {kind} name"));
+    }
+    Ok(name.to_owned())
+}
+
+/// Such a name where a number may stand as well.
+pub(super) fn principal(name: &str, kind: &str) -> Result<String, String> {
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("{name:?} is no {kind} name: write the number without quotes"));
+    }
+    account(name, kind)
+}
+
+/// A file mode in octal digits, that of a socket: who may write to it may connect (unix(7)).
+pub(super) fn socket_mode(text: &str) -> Result<u32, String> {
+    let octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o777);
+    mode.ok_or_else(|| {
+        format!("{text:?} is no mode: octal digits from \"0000\" to \"0777\", such as \"0660\"")
+    })
+}
+
+/// The name of a variable of the environment.
+pub(super) fn variable(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err(format!("{name:?} is no name of a variable: it is not empty and has no ="));
     }
     Ok(())
 }
 
-/// An absolute path without `..`, less its superfluous slashes and dots.
-fn clean_path(text: &str) -> Result<PathBuf, String> {
-    if text.len() > PATH_BYTES_MAX {
-        return Err(format!("a path has at most {PATH_BYTES_MAX} bytes, not {}", text.len()));
-    }
+/// The value of a variable of the environment.
+pub(super) fn variable_value(text: &str) -> Result<String, String> {
     if text.contains('\0') {
-        return Err(format!("a path has no zero byte, unlike {text:?}"));
+        return Err(format!("a variable has no zero byte, unlike {text:?}"));
     }
-    let path = Path::new(text);
-    if path.components().any(|component| component == Component::ParentDir) {
-        return Err(format!("a path has no \"..\", unlike {text:?}"));
+    Ok(text.to_owned())
+}
+
+/// A name that may be one of syscalls(2).
+pub(super) fn system_call(name: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if name.is_empty() || name.len() > SYSTEM_CALL_BYTES_MAX || !name.bytes().all(plain) {
+        return Err(format!("{name:?} is no system call: names are those of syscalls(2)"));
     }
-    Ok(path.components().collect())
+    Ok(name.to_owned())
 }

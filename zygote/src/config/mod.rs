@@ -3,13 +3,31 @@
 //! This module reads and judges what is written. It does not ask the machine whether a directory or
 //! a user exists, and knows nothing of pools or templates: the server hands on what they need.
 //!
-//! Every complaint names file, line and column, and all complaints are made at once. (`read` walks the
-//! document, `check` holds the rules for single values.)
+//! Every complaint names file, line and column, and all complaints are made at once. The way of a
+//! file:
+//! * `read` walks the document and makes a `draft` of each profile, with the place where each thing
+//!   was said; `check`, `paths`, `units` and `capabilities` hold the rules for single values;
+//! * `extend` fills each draft in from the profiles that it extends;
+//! * `contradictions` judges what is then said together;
+//! * `profile` is what comes out: plain values.
 
+mod capabilities;
 mod check;
+mod contradictions;
+mod draft;
+mod extend;
+mod nearest;
+mod paths;
+mod profile;
 mod read;
 #[cfg(test)]
 mod tests;
+mod units;
+
+pub use profile::{
+    Bind, Etc, Home, HostPath, Identity, Limits, Location, Network, Place, PoolSize, Principal,
+    Profile, Quota, Root, Seccomp, User,
+};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,8 +36,17 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The profile that there always is, and that is used where none is named.
+/// The profile that is used where none is named: the host's files, for tests.
 pub const DEFAULT_PROFILE: &str = "default";
+
+/// The built-in profile for code that is not trusted.
+pub const STRICT_PROFILE: &str = "strict";
+
+/// The built-in profile that is in the host's network.
+pub const NETWORKED_PROFILE: &str = "networked";
+
+/// The built-in profiles as a file would say them, with comments for the reader.
+pub const BUILT_IN: &str = include_str!("built_in.toml");
 
 /// Bytes of a configuration file. A thousand profiles fit; a log file given by mistake does not.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -32,19 +59,41 @@ pub const COUNT_MAX: u32 = 100_000;
 /// Milliseconds that `idle_exit_ms` may say: a year. Longer is a mistake in units.
 pub const IDLE_EXIT_MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
 
-/// Writable places of one profile. Each is a mount in every zygote.
-pub const WRITABLE_MAX: usize = 64;
+/// The longest time that a limit may say: a year. Longer is a mistake in units.
+pub const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Bytes of one profile's writable paths together: with the rest of its recipe they must fit into
-/// one message to the template ([`MESSAGE_BYTES_MAX`](zyg_protocol::limits::MESSAGE_BYTES_MAX)).
-pub const WRITABLE_BYTES_MAX: usize = 32 * 1024;
+/// The highest size or count that a limit may say: what the kernel's `loff_t` holds.
+pub const LIMIT_MAX: u64 = i64::MAX as u64;
+
+/// The highest uid or gid. The one above means none (setresuid(2)).
+pub const ID_MAX: u32 = u32::MAX - 1;
+
+/// As whom an id that is not mapped is seen (`kernel.overflowuid`, user_namespaces(7)).
+pub const NOBODY: u32 = 65_534;
+
+/// Entries of any list. More than there are system calls; a thousand people are better named by
+/// their group.
+pub const LIST_MAX: usize = 1024;
+
+/// Paths in one list of a profile. Each is a mount in every zygote.
+pub const PATHS_MAX: usize = 64;
+
+/// Bytes of one profile's paths together: with the rest of its recipe they must fit into one message
+/// to the template ([`MESSAGE_BYTES_MAX`](zyg_protocol::limits::MESSAGE_BYTES_MAX)).
+pub const PATHS_BYTES_MAX: usize = 32 * 1024;
+
+/// Bytes of one profile's `env`, names and values: as [`PATHS_BYTES_MAX`].
+pub const ENV_BYTES_MAX: usize = 8 * 1024;
+
+/// Profiles that one may extend, one by the other. Nobody can follow more.
+pub const EXTENDS_MAX: usize = 16;
 
 /// All that can be configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// What concerns the server as a whole.
     pub server: Server,
-    /// By name. [`DEFAULT_PROFILE`] is always among them.
+    /// By name, the built-in ones among them.
     pub profiles: BTreeMap<String, Profile>,
 }
 
@@ -54,6 +103,12 @@ pub struct Server {
     /// `socket`: where to listen, an absolute path that fits into a socket address; `None` for the
     /// usual place.
     pub socket: Option<PathBuf>,
+    /// `socket_mode`: the mode of that socket, permission bits alone; `None` for the usual one. Where
+    /// only the group is said, 0660.
+    pub socket_mode: Option<u32>,
+    /// `socket_group`: the name of the socket's group, which its mode lets in; `None` for the
+    /// server's own. Not looked up yet.
+    pub socket_group: Option<String>,
     /// `idle_exit_ms`: how long the server stays when there is no session and no lease, at least a
     /// millisecond; `None` for ever.
     pub idle_exit: Option<Duration>,
@@ -61,68 +116,18 @@ pub struct Server {
     pub prefork_for: Vec<String>,
 }
 
-/// `[profile.NAME]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Profile {
-    /// `writable`: what is privately writable, in the order given, each place once.
-    pub writable: Vec<Place>,
-    /// `hostname`: the host name inside; `None` for the host's own.
-    pub hostname: Option<String>,
-    /// `pool`: how many.
-    pub pool: PoolSize,
-}
-
-/// A place that is privately writable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// An absolute path: not `/`, no `..`, no `.`, no doubled or trailing slash.
-    Path(PathBuf),
-    /// `~`: the client's home directory.
-    Home,
-    /// `.`: the client's working directory.
-    WorkingDirectory,
-}
-
-/// `[profile.NAME.pool]`: bounds for each user served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolSize {
-    /// `min`: zygotes to keep warm, not above `max`.
-    pub min: u32,
-    /// `max`: zygotes that may exist at once, dying ones included; at least 1.
-    pub max: u32,
-    /// `waiters_max`: acquires that may queue; at least 1.
-    pub waiters_max: u32,
-}
-
 impl Default for Config {
-    /// What holds without a file: the one profile [`DEFAULT_PROFILE`].
+    /// What holds without a file: the profiles of [`BUILT_IN`].
     fn default() -> Self {
-        let profiles = BTreeMap::from([(DEFAULT_PROFILE.to_owned(), Profile::default())]);
-        Self { server: Server::default(), profiles }
+        Self::parse("", "").expect("what is built in is right")
     }
 }
 
 impl Default for Profile {
+    /// What holds for a profile that says nothing: [`DEFAULT_PROFILE`] as it is built in.
     fn default() -> Self {
-        let path = |path| Place::Path(PathBuf::from(path));
-        Self {
-            writable: vec![
-                path("/tmp"),
-                path("/var/tmp"),
-                path("/dev/shm"),
-                path("/run"),
-                Place::Home,
-                Place::WorkingDirectory,
-            ],
-            hostname: None,
-            pool: PoolSize::default(),
-        }
-    }
-}
-
-impl Default for PoolSize {
-    fn default() -> Self {
-        Self { min: 4, max: 64, waiters_max: 4096 }
+        let mut config = Config::default();
+        config.profiles.remove(DEFAULT_PROFILE).expect("it is built in")
     }
 }
 
@@ -148,13 +153,19 @@ impl Config {
     /// `Invalid` with all that is wrong; a text that is not TOML is only judged up to its first
     /// mistake.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, ConfigError> {
-        read::config(text).map_err(|mistakes| {
-            let problem = |read::Mistake { offset, message }| {
-                let (line, column) = read::position(text, offset);
-                Problem { file: file_name.to_owned(), line, column, message }
-            };
-            ConfigError::Invalid { problems: mistakes.into_iter().map(problem).collect() }
-        })
+        let (server, drafts, mut mistakes) = read::text(text, false);
+        let profiles = extend::whole(drafts, &mut mistakes);
+        if mistakes.is_empty() {
+            let finished = profiles.into_iter().map(|(name, draft)| (name, draft.finish()));
+            return Ok(Self { server, profiles: finished.collect() });
+        }
+        mistakes.sort_by_key(|mistake| mistake.offset);
+        let lines = read::Lines::of(text);
+        let problem = |read::Mistake { offset, message }| {
+            let (line, column) = lines.position(offset);
+            Problem { file: file_name.to_owned(), line, column, message }
+        };
+        Err(ConfigError::Invalid { problems: mistakes.into_iter().map(problem).collect() })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::sys::mount::attach;
 use crate::template::c_path;
 use nix::errno::Errno;
 use nix::unistd::sethostname;
-use std::ffi::{CStr, OsStr};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -77,29 +77,20 @@ fn attach_tree(tree: &OwnedFd, target: &Bytes) -> Result<(), Failure> {
     attach(tree.as_fd(), &c_path(target, Step::AttachMount)?).at_subject(Step::AttachMount, target)
 }
 
-/// A private layer, or the plain read-only view where the kernel refuses one: stricter than asked
-/// for, and told.
+/// A private layer, or the read-only view that is there where the kernel refuses one: stricter than
+/// asked for, and told.
 fn cover(layers: &mut Layers, target: &Bytes, read_only: &mut Vec<Bytes>) -> Result<(), Failure> {
     let path = c_path(target, Step::Layer)?;
     match layers.cover(&path) {
         Ok(()) => Ok(()),
         Err(Errno::EINVAL | Errno::EPERM) => {
             read_only.push(target.clone());
-            keep_read_only(&path, target)
+            Ok(())
         }
         // Only a working directory is covered, so this is what its user has to hear.
         Err(errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES)) => {
             Err(errno).at_subject(Step::Chdir, target)
         }
-        Err(errno) => Err(errno).at_subject(Step::Layer, target),
-    }
-}
-
-/// A tree of the host is writable until it is covered; what stays uncovered must not be.
-fn keep_read_only(path: &CStr, target: &Bytes) -> Result<(), Failure> {
-    match crate::sys::mount::make_read_only(path) {
-        // EINVAL: not a mount of its own, so part of the read-only tree already.
-        Ok(()) | Err(Errno::EINVAL) => Ok(()),
         Err(errno) => Err(errno).at_subject(Step::Layer, target),
     }
 }

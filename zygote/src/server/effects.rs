@@ -69,7 +69,7 @@ impl Server {
             lease,
             start: said_start(start),
             waited_us: waited.as_micros() as u64,
-            attach: waiting.attach,
+            attach: waiting.view.settled(&self.pools.entries[pool].writable),
         };
         let descriptors: Vec<OwnedFd> = [channel, pidfd].into_iter().chain(waiting.trees).collect();
         self.reply(waiting.session, &Reply::Granted(granted), descriptors);

@@ -127,7 +127,7 @@ struct Waiting {
     arrived: Time,
     wait_ms: Option<u64>,
     time_ms: Option<u64>,
-    attach: Vec<Attach>,
+    view: View,
     trees: Vec<OwnedFd>,
 }
 
@@ -138,7 +138,7 @@ struct Opening {
     pool: usize,
     first_use: bool,
     acquire: Acquire,
-    attach: Vec<Attach>,
+    view: View,
     arrived: Time,
 }
 

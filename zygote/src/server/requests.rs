@@ -2,7 +2,7 @@
 
 use super::sessions::Pending;
 use super::tokens::Key;
-use super::visible::view;
+use super::visible::{View, view};
 use super::{Opening, Server, Waiting};
 use crate::config::DEFAULT_PROFILE;
 use crate::pool::{Event, Time, WaiterKey};
@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 use zyg_protocol::limits::{LABEL_BYTES_MAX, MOUNTS_MAX, PROFILE_NAME_BYTES_MAX, WAIT_MS_MAX};
 use zyg_protocol::message::{
-    Acquire, Attach, Denial, LeaseId, Reply, Request, RequestId, ToTemplate,
+    Acquire, Denial, LeaseId, Reply, Request, RequestId, ToTemplate,
 };
 
 /// Unanswered acquires that one session may have. A test framework has one for each thread.
@@ -71,21 +71,20 @@ impl Server {
             let known = self.config.profiles.keys().cloned().collect();
             return Err(Denial::NoSuchProfile { asked: profile.to_owned(), known });
         };
-        let view = view(&acquire, &self.pools.entries[pool].writable)
+        let mut view = view(&acquire, &self.pools.entries[pool].writable)
             .map_err(|reason| Denial::BadRequest { reason })?;
         if view.trees.is_empty() {
-            self.enqueue(key, pool, first_use, &acquire, view.attach, Vec::new(), arrived);
+            self.enqueue(key, pool, first_use, &acquire, view, Vec::new(), arrived);
             return Ok(());
         }
         let ticket = self.number();
         self.ensure_template(pool).map_err(|reason| Denial::BuildFailing { reason })?;
-        let order = ToTemplate::Open { ticket, trees: view.trees };
+        let order = ToTemplate::Open { ticket, trees: std::mem::take(&mut view.trees) };
         self.pools
             .order(pool, &order, &mut self.scratch)
             .map_err(|error| Denial::BuildFailing { reason: error.to_string() })?;
         let request = acquire.request;
-        let attach = view.attach;
-        let opening = Opening { session: key, pool, first_use, acquire, attach, arrived };
+        let opening = Opening { session: key, pool, first_use, acquire, view, arrived };
         self.opening.insert(ticket, opening);
         if let Some(session) = self.sessions.arena.get_mut(key) {
             session.pending.insert(request, Pending::Opening { ticket });
@@ -108,13 +107,13 @@ impl Server {
     pub(super) fn opened(&mut self, ticket: u64, trees: Vec<OwnedFd>) {
         // Nobody waits for it any more when the session has closed or the request was withdrawn.
         let Some(opening) = self.opening.remove(&ticket) else { return };
-        let Opening { session, pool, first_use, acquire, attach, arrived } = opening;
-        if trees.len() != attach.iter().filter(|attach| attach.has_tree()).count() {
+        let Opening { session, pool, first_use, acquire, view, arrived } = opening;
+        if trees.len() != view.attach.iter().filter(|attach| attach.has_tree()).count() {
             log::error!("a template opened {} trees, not what it was asked for", trees.len());
             let reason = "the template broke the wire's rules".to_owned();
             return self.deny(session, acquire.request, Denial::BuildFailing { reason });
         }
-        self.enqueue(session, pool, first_use, &acquire, attach, trees, arrived);
+        self.enqueue(session, pool, first_use, &acquire, view, trees, arrived);
     }
 
     /// Tells a client whose mount sources cannot be opened.
@@ -133,7 +132,7 @@ impl Server {
         pool: usize,
         first_use: bool,
         acquire: &Acquire,
-        attach: Vec<Attach>,
+        view: View,
         trees: Vec<OwnedFd>,
         arrived: Time,
     ) {
@@ -141,7 +140,7 @@ impl Server {
         let request = acquire.request;
         let (wait_ms, time_ms) = (acquire.wait_ms, acquire.time_ms);
         let deadline = wait_ms.map(|wait| arrived.after(Duration::from_millis(wait)));
-        let waiting = Waiting { session, request, arrived, wait_ms, time_ms, attach, trees };
+        let waiting = Waiting { session, request, arrived, wait_ms, time_ms, view, trees };
         self.waiting.insert(waiter, waiting);
         if let Some(session) = self.sessions.arena.get_mut(session) {
             session.pending.insert(request, Pending::Waiting { pool, waiter });

@@ -23,6 +23,8 @@ pub(super) struct Writable {
 pub(super) struct View {
     pub attach: Vec<Attach>,
     pub trees: Vec<Tree>,
+    /// The working directory, where a layered place is expected to make it writable.
+    pub relies_on: Option<Bytes>,
 }
 
 /// Made anew in every environment: nothing of the host's is shown there.
@@ -53,22 +55,32 @@ pub(super) fn view(acquire: &Acquire, writable: &Writable) -> Result<View, Strin
 }
 
 impl View {
+    /// What is attached when it comes to the grant: a place that turned out to allow no layer, as
+    /// the template may have found out meanwhile, leaves the working directory to one of its own.
+    pub fn settled(self, writable: &Writable) -> Vec<Attach> {
+        let alone = self.relies_on.filter(|cwd| longest(path(cwd), &writable.layered).is_none());
+        alone.map(|target| Attach::Cover { target }).into_iter().chain(self.attach).collect()
+    }
+
     fn show_cwd(&mut self, cwd: &Path, writable: &Writable) {
         let target = bytes(cwd);
         if let Some(place) = longest(cwd, &writable.private) {
             // The private place itself is what the client gets to see there.
             if place != cwd {
-                self.trees.push(Tree { path: target.clone(), read_only: false });
+                // Never writable itself: what is written goes to the layer, or nowhere.
+                self.trees.push(Tree { path: target.clone(), read_only: true });
                 let attach =
                     if writable.cwd { Attach::Layer { target } } else { Attach::Tree { target } };
                 self.attach.push(attach);
             }
         } else if writable.cwd
-            && longest(cwd, &writable.layered).is_none()
             && cwd != Path::new("/")
             && !OWN.iter().any(|own| cwd.starts_with(own))
         {
-            self.attach.push(Attach::Cover { target });
+            match longest(cwd, &writable.layered) {
+                Some(_) => self.relies_on = Some(target),
+                None => self.attach.push(Attach::Cover { target }),
+            }
         }
     }
 
@@ -182,14 +194,31 @@ mod tests {
 
     #[test]
     fn what_every_zygote_shows_needs_nothing() {
-        for cwd in ["/home/u", "/home/u/src/x", "/tmp", "/", "/proc/self", "/sys", "/dev/shm"] {
+        for cwd in ["/tmp", "/", "/proc/self", "/sys", "/dev/shm"] {
             assert_eq!(seen(cwd, Some("/usr/bin/true"), vec![]), Ok(View::default()), "{cwd}");
         }
     }
 
     #[test]
+    fn a_directory_below_a_layered_place_needs_a_layer_only_if_that_place_has_none() {
+        for cwd in ["/home/u", "/home/u/src/x"] {
+            let expected = View { relies_on: Some(b(cwd)), ..View::default() };
+            let view = seen(cwd, Some("/usr/bin/true"), vec![]).unwrap();
+            assert_eq!(view, expected);
+            assert_eq!(view.settled(&writable()), []);
+            let refused = Writable { layered: vec![], ..writable() };
+            let tmpfs = Mount::Tmpfs { target: b("/t") };
+            assert_eq!(
+                seen(cwd, None, vec![tmpfs]).unwrap().settled(&refused),
+                [Attach::Cover { target: b(cwd) }, Attach::Tmpfs { target: b("/t") }]
+            );
+        }
+    }
+
+    #[test]
     fn a_directory_of_the_host_gets_a_private_layer() {
-        let expected = View { attach: vec![Attach::Cover { target: b("/srv/x") }], trees: vec![] };
+        let attach = vec![Attach::Cover { target: b("/srv/x") }];
+        let expected = View { attach, ..View::default() };
         assert_eq!(seen("/srv/x", None, vec![]), Ok(expected));
     }
 
@@ -197,7 +226,8 @@ mod tests {
     fn a_directory_below_a_private_place_is_brought_in_under_a_layer() {
         let expected = View {
             attach: vec![Attach::Layer { target: b("/tmp/x") }],
-            trees: vec![tree("/tmp/x", false)],
+            trees: vec![tree("/tmp/x", true)],
+            ..View::default()
         };
         assert_eq!(seen("/tmp/x", Some("/tmp/x/bin/a"), vec![]), Ok(expected));
     }
@@ -207,6 +237,7 @@ mod tests {
         let expected = View {
             attach: vec![Attach::Tree { target: b("/tmp/go-build/b1") }],
             trees: vec![tree("/tmp/go-build/b1", true)],
+            relies_on: Some(b("/home/u")),
         };
         assert_eq!(seen("/home/u", Some("/tmp/go-build/b1/x.test"), vec![]), Ok(expected));
     }
@@ -216,6 +247,7 @@ mod tests {
         let expected = View {
             attach: vec![Attach::Tree { target: b("/tmp/a.out") }],
             trees: vec![tree("/tmp/a.out", true)],
+            ..View::default()
         };
         assert_eq!(seen("/tmp", Some("/tmp/a.out"), vec![]), Ok(expected));
     }
@@ -226,6 +258,7 @@ mod tests {
         let expected = View {
             attach: vec![Attach::Tree { target: b("/srv/x") }],
             trees: vec![tree("/srv/x", false)],
+            ..View::default()
         };
         assert_eq!(seen("/srv/x/sub", None, vec![bind]), Ok(expected));
     }

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::exit;
 
 /// How long anything of a step may take that is waited for.
-const PATIENCE_MS: u16 = 5_000;
+const PATIENCE_MS: u16 = 20_000;
 
 /// Acts in a clone with a zygote's namespaces, as its pid 1 and with its id maps written.
 pub(super) fn in_clone(act: impl FnOnce() -> Done) -> Done {

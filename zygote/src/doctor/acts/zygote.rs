@@ -1,6 +1,7 @@
 //! A whole environment: a template, a zygote of it, and `true` run in it, as a server and a client
 //! would. All of it ends with the step's process: template and init leave when nobody listens.
 
+use super::child::wait_readable;
 use super::server::{hear, say};
 use super::{Doing, Done, Trouble};
 use crate::config::{Place, Profile};
@@ -86,13 +87,20 @@ fn build(link: &OwnedFd, recipe: Recipe) -> Done {
     if let FromTemplate::SpawnFailed { failure, .. } = spawned {
         return Err(failure.into());
     }
-    let [_pidfd, lifeline, channel] = <[OwnedFd; 3]>::try_from(descriptors)
+    let [pidfd, lifeline, channel] = <[OwnedFd; 3]>::try_from(descriptors)
         .map_err(|_| Trouble::plain("a zygote came without its three descriptors"))?;
     let spawn_us = match hear(&lifeline, "the zygote")?.0 {
         Lifeline::Ready { spawn_us } => spawn_us,
         Lifeline::Unable(failure) => return Err(failure.into()),
     };
     run_true(&channel)?;
+    // The end of a lease: init sees that nobody is left, and the template that nothing is.
+    drop((lifeline, channel));
+    wait_readable(pidfd.as_fd(), "see the zygote end")?;
+    match hear(link, "the template")?.0 {
+        FromTemplate::Gone { slot: 1 } => {}
+        _ => return Err(Trouble::plain("the template answers something else")),
+    }
     let mut detail = format!("`true` ran; template {build_us} µs, zygote {spawn_us} µs");
     if !read_only.is_empty() {
         let paths: Vec<_> = read_only.iter().map(|path| String::from_utf8_lossy(path)).collect();

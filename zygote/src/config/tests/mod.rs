@@ -1,3 +1,7 @@
+mod contradictions;
+mod extends;
+mod values;
+
 use super::*;
 
 fn parsed(text: &str) -> Config {
@@ -31,29 +35,121 @@ fn the_built_in_profile_is_what_its_keys_would_say() {
     assert_eq!(parsed(text), Config::default());
 }
 
+/// A file with every key in it.
+const EVERY_KEY: &str = r#"
+[server]
+socket = "/run/zyg/zyg.sock"
+socket_mode = "0620"
+socket_group = "zyg"
+idle_exit_ms = 30_000
+prefork_for = ["runner", "DOMAIN\\build user"]
+
+[profile.web-1_x]
+root = "/srv//debian/."
+root_overlay = true
+writable = ["/srv//data/./", "~"]
+read_only = ["/opt/tools/", "/opt//lib*", "/opt/x/*", "/dev/shm/fixed"]
+hide = ["/root", "~/.ssh//", "/sys"]
+bind = ["/a", "/b/:/c", "~/d", { source = "~/e", target = "/f", read_only = true }]
+etc = "host"
+home = "client"
+network = "own"
+env = { LANG = "C.UTF-8", "1 odd.name" = "" }
+hostname = "web-1.example"
+user = { uid = 0, gid = 4294967294 }
+capabilities = ["chown", "NET_BIND_SERVICE", "setfcap"]
+seccomp = { allow = ["keyctl"], deny = ["clone3"] }
+nesting = true
+identity = "client"
+allow_uids = [0, "runner"]
+allow_gids = ["ci", 4294967294]
+quota = { leases = 16, waiters = 1 }
+pool = { min = 0, max = 0x10, waiters_max = 1 }
+[profile.web-1_x.limits]
+nofile = 1024
+nproc = "unlimited"
+core = 0
+cpu = "2m"
+fsize = "1T"
+memlock = "64K"
+stack = "8M"
+as = "4G"
+data = "unlimited"
+time = "1500ms"
+tmp_size = 4096
+tmp_inodes = 1
+"#;
+
 #[test]
 fn every_key_is_read() {
-    let config = parsed(
-        r#"
-        [server]
-        socket = "/run/zyg/zyg.sock"
-        idle_exit_ms = 30_000
-        prefork_for = ["runner", "DOMAIN\\build user"]
-
-        [profile.web-1_x]
-        writable = ["/srv//data/./", "~"]
-        hostname = "web-1.example"
-        pool = { min = 0, max = 0x10, waiters_max = 1 }
-        "#,
-    );
+    let config = parsed(EVERY_KEY);
     assert_eq!(config.server.socket.as_deref(), Some(Path::new("/run/zyg/zyg.sock")));
     assert_eq!(config.server.idle_exit, Some(Duration::from_secs(30)));
     assert_eq!(config.server.prefork_for, ["runner", r"DOMAIN\build user"]);
-    let profile = &config.profiles["web-1_x"];
-    assert_eq!(profile.writable, [Place::Path("/srv/data".into()), Place::Home]);
-    assert_eq!(profile.hostname.as_deref(), Some("web-1.example"));
-    assert_eq!(profile.pool, PoolSize { min: 0, max: 16, waiters_max: 1 });
+    assert_eq!(config.server.socket_mode, Some(0o620));
+    assert_eq!(config.server.socket_group.as_deref(), Some("zyg"));
+    assert_eq!(config.profiles["web-1_x"], web_1_x());
     assert_eq!(config.profiles[DEFAULT_PROFILE], Profile::default());
+}
+
+fn web_1_x() -> Profile {
+    let path = |path: &str| Location::Path(path.into());
+    let home = |path: &str| Location::InHome(path.into());
+    let bind = |source, target, read_only| Bind { source, target, read_only };
+    let matching = |directory: &str, prefix: &str| HostPath::Matching {
+        directory: directory.into(),
+        prefix: prefix.into(),
+    };
+    let minute = 60;
+    Profile {
+        root: Root::Directory("/srv/debian".into()),
+        root_overlay: true,
+        writable: vec![Place::Path("/srv/data".into()), Place::Home],
+        read_only: vec![
+            HostPath::Exact("/opt/tools".into()),
+            matching("/opt", "lib"),
+            matching("/opt/x", ""),
+            HostPath::Exact("/dev/shm/fixed".into()),
+        ],
+        hide: vec![path("/root"), home(".ssh"), path("/sys")],
+        bind: vec![
+            bind(path("/a"), path("/a"), false),
+            bind(path("/b"), path("/c"), false),
+            bind(home("d"), home("d"), false),
+            bind(home("e"), path("/f"), true),
+        ],
+        etc: Etc::Host,
+        home: Home::Client,
+        network: Network::Own,
+        env: BTreeMap::from([
+            ("1 odd.name".into(), String::new()),
+            ("LANG".into(), "C.UTF-8".into()),
+        ]),
+        hostname: Some("web-1.example".into()),
+        user: User::Fixed { uid: 0, gid: ID_MAX },
+        capabilities: 1 | 1 << 10 | 1 << 12 | 1 << 31,
+        seccomp: Seccomp::Changed { allow: vec!["keyctl".into()], deny: vec!["clone3".into()] },
+        nesting: true,
+        identity: Identity::Client,
+        limits: Limits {
+            nofile: Some(1024),
+            nproc: Some(Limits::UNLIMITED),
+            core: Some(0),
+            cpu: Some(2 * minute),
+            fsize: Some(1 << 40),
+            memlock: Some(1 << 16),
+            stack: Some(8 << 20),
+            address_space: Some(4 << 30),
+            data: Some(Limits::UNLIMITED),
+            time: Some(Duration::from_millis(1500)),
+            tmp_size: Some(4096),
+            tmp_inodes: Some(1),
+        },
+        allow_uids: vec![Principal::Id(0), Principal::Name("runner".into())],
+        allow_gids: vec![Principal::Name("ci".into()), Principal::Id(ID_MAX)],
+        quota: Quota { leases: Some(16), waiters: Some(1) },
+        pool: PoolSize { min: 0, max: 16, waiters_max: 1 },
+    }
 }
 
 #[test]
@@ -86,7 +182,10 @@ fn each_mistake_is_refused_with_its_place_and_what_would_be_right() {
         ("[server]\nidle_exit = 1", "2:1: unknown key `idle_exit`; did you mean `idle_exit_ms`?"),
         (
             "[profile.x]\ncolour = 1",
-            "2:1: unknown key `colour`; known here: `writable`, `hostname`, `pool`",
+            "2:1: unknown key `colour`; known here: `extends`, `root`, `root_overlay`, `writable`, \
+             `read_only`, `hide`, `bind`, `etc`, `home`, `network`, `env`, `hostname`, `user`, \
+             `capabilities`, `seccomp`, `nesting`, `identity`, `allow_uids`, `allow_gids`, \
+             `limits`, `quota`, `pool`",
         ),
         ("\"a\\nb\" = 1", "1:1: unknown key `a\\nb`; known here: `server`, `profile`"),
         // Wrong types.
@@ -127,11 +226,13 @@ fn each_mistake_is_refused_with_its_place_and_what_would_be_right() {
         ),
         (
             "profile.x.writable = ['/']",
-            "1:23: \"/\" as a whole cannot be writable: name the directories",
+            "1:23: \"/\" as a whole cannot be writable: name the directories, or say \
+             root_overlay = true",
         ),
         (
             "profile.x.writable = ['//.']",
-            "1:23: \"/\" as a whole cannot be writable: name the directories",
+            "1:23: \"/\" as a whole cannot be writable: name the directories, or say \
+             root_overlay = true",
         ),
         (
             "profile.x.writable = ['/tmp/../etc']",
@@ -208,6 +309,18 @@ fn all_mistakes_are_told_in_the_order_of_the_text() {
         zyg.toml:4:1: unknown key `sock`; did you mean `socket`?\n\
         zyg.toml:6:7: `min` must be an integer, not a string";
     assert_eq!(refused(text), want);
+}
+
+#[test]
+fn no_text_does_worse_than_being_refused() {
+    for wrong in ["", "[", "-1", "\u{fc}"] {
+        for (place, letter) in EVERY_KEY.char_indices() {
+            let (before, after) = (&EVERY_KEY[..place], &EVERY_KEY[place + letter.len_utf8()..]);
+            if let Err(error) = Config::parse(&format!("{before}{wrong}{after}"), "f") {
+                assert!(matches!(error, ConfigError::Invalid { problems } if !problems.is_empty()));
+            }
+        }
+    }
 }
 
 #[test]

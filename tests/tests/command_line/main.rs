@@ -1,0 +1,8 @@
+//! The `zyg` command where there is something to be said: its errors and their exit codes, the
+//! search for a server and a server of one's own, `status` and `config`.
+
+mod config;
+mod not_run;
+mod private;
+mod sockets;
+mod status;

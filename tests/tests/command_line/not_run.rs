@@ -1,0 +1,192 @@
+//! Commands that cannot be run: which exit code, and what is said.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use zyg_tests::{Server, is_root};
+
+/// Programs that cannot be made to run, by what is wrong with them.
+fn run(server: &Server, cwd: &Path, argv: &[&str]) -> Output {
+    server.zyg("run").current_dir(cwd).arg("--").args(argv).output().unwrap()
+}
+
+/// Asserts the exit code, one line on standard error that names all of these, and silence on
+/// standard output.
+fn assert_refused(output: &Output, code: i32, named: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    assert!(said.starts_with("zyg: ") && said.lines().count() == 1, "{said}");
+    for name in named {
+        assert!(said.contains(name), "{name} is not in: {said}");
+    }
+}
+
+fn file(path: &Path, content: &str, mode: u32) {
+    let write = "printf %s \"$2\" >\"$1\"; chmod \"$3\" \"$1\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", write, "sh"]).arg(path).arg(content).arg(format!("{mode:o}"));
+    assert!(shell.status().unwrap().success());
+}
+
+#[test]
+fn a_command_that_is_not_found_is_127() {
+    let server = Server::start();
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    for name in ["no-such-command", "./no-such", "/no/such", "/tmp/no-such", "/etc/passwd/x", ""] {
+        let mut command = server.zyg("run");
+        command.env("PATH", "/usr/bin:/bin").current_dir(place.path()).args(["--", name]);
+        assert_refused(&command.output().unwrap(), 127, &[name, "not found"]);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_executable_is_126() {
+    let server = Server::start();
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    file(&place.path().join("data"), "data", 0o644);
+    for name in ["/etc/passwd", "./data", place.path().join("data").to_str().unwrap()] {
+        assert_refused(&run(&server, place.path(), &[name]), 126, &[name, "Permission denied"]);
+    }
+}
+
+#[test]
+fn a_directory_is_126() {
+    let server = Server::start();
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    fs::create_dir(place.path().join("sub")).unwrap();
+    for name in ["/etc", "/tmp", ".", "./sub", place.path().to_str().unwrap()] {
+        assert_refused(&run(&server, place.path(), &[name]), 126, &[name, "directory"]);
+    }
+}
+
+#[test]
+fn an_interpreter_that_is_missing_is_126() {
+    let server = Server::start();
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    file(&place.path().join("prog"), "#!/no/such/interpreter\n", 0o755);
+    let path = place.path().join("prog");
+    for name in ["./prog", path.to_str().unwrap()] {
+        assert_refused(&run(&server, place.path(), &[name]), 126, &[name, "interpreter"]);
+    }
+    let searched = server.zyg("run").env("PATH", place.path()).args(["--", "prog"]).output();
+    assert_refused(&searched.unwrap(), 126, &["prog", "interpreter"]);
+}
+
+#[test]
+fn what_the_kernel_does_not_execute_is_126() {
+    let server = Server::start();
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    file(&place.path().join("prog"), "#!\n", 0o755);
+    let interpreter = format!("#!{}\n", place.path().join("data").display());
+    file(&place.path().join("data"), "data", 0o644);
+    file(&place.path().join("by-data"), &interpreter, 0o755);
+    assert_refused(&run(&server, place.path(), &["./by-data"]), 126, &["Permission denied"]);
+}
+
+#[test]
+fn a_program_that_the_caller_may_not_reach_is_126() {
+    if is_root() {
+        return; // Root may reach everything.
+    }
+    let server = Server::start();
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    let closed = place.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::copy("/bin/true", closed.join("prog")).unwrap();
+    let prog = closed.join("prog");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    let output = run(&server, Path::new("/"), &[prog.to_str().unwrap()]);
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_refused(&output, 126, &["Permission denied"]);
+}
+
+#[test]
+fn a_working_directory_that_was_deleted_is_told() {
+    let server = Server::start();
+    for parent in [Path::new("/tmp"), &zyg_tests::home()] {
+        let place = tempfile::tempdir_in(parent).unwrap();
+        let mut shell = Command::new("sh");
+        let script = "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"";
+        let zyg = server.zyg("run");
+        shell.args(["-c", script, "sh"]).arg(zyg.get_program()).args(["run", "--", "echo", "ran"]);
+        shell.env("ZYG_SOCKET", server.socket()).current_dir(place.path());
+        let output = shell.output().unwrap();
+        assert_refused(&output, 125, &["current directory", "deleted"]);
+    }
+}
+
+/// A directory that the caller may not enter, in which it has been left by somebody who may.
+#[test]
+fn a_working_directory_that_is_unreadable_is_named() {
+    if is_root() {
+        return; // Root may enter everything.
+    }
+    let server = Server::start();
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    let closed = place.path().join("closed");
+    fs::create_dir_all(closed.join("inside")).unwrap();
+    let mut shell = Command::new("sh");
+    // The directory above is what keeps us out: our own we could always enter again.
+    let script = "cd \"$0/inside\" && chmod 000 .. && exec \"$@\"";
+    let zyg = server.zyg("run");
+    shell.args(["-c", script]).arg(&closed).arg(zyg.get_program());
+    shell.args(["run", "--", "echo", "ran"]).env("ZYG_SOCKET", server.socket());
+    let output = shell.output().unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_refused(&output, 125, &[closed.to_str().unwrap(), "Permission denied"]);
+}
+
+#[test]
+fn a_closed_standard_error_changes_no_exit_code() {
+    let server = Server::start();
+    for (name, code) in [("no-such-command", 127), ("/etc", 126)] {
+        let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+        drop(read);
+        let mut command = server.zyg("run");
+        command.args(["--", name]).stderr(write).stdout(Stdio::null());
+        assert_eq!(command.status().unwrap().code(), Some(code), "{name}");
+    }
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+    drop(read);
+    let mut command = server.zyg("run");
+    command.args(["--profile", "nosuch", "--", "true"]).stderr(write);
+    assert_eq!(command.status().unwrap().code(), Some(125));
+}
+
+#[test]
+fn a_command_line_that_zyg_does_not_understand_runs_nothing() {
+    let server = Server::start();
+    for wrong in [
+        &["--no-such-option", "--", "echo", "ran"][..],
+        &["--timeout", "soon", "--", "echo", "ran"],
+        &["--timeout", "-1s", "--", "echo", "ran"],
+        &["--json-status-fd", "x", "--", "echo", "ran"],
+        &["--hostname"],
+        &["--"],
+        &[],
+    ] {
+        let output = server.zyg("run").args(wrong).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{wrong:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{wrong:?}: {output:?}");
+    }
+}
+
+#[test]
+fn arguments_beyond_what_the_kernel_takes_are_told() {
+    let server = Server::start();
+    // Under an environment that fits, options of zyg's own that make it too large.
+    let mut command = server.zyg("run");
+    for number in 0..30 {
+        command.args(["--setenv", &format!("V{number}={}", "v".repeat(100 * 1024))]);
+    }
+    let stack = "ulimit -S -s 8192; exec \"$@\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -S -s unlimited; exec \"$@\"", "sh"]).arg(command.get_program());
+    shell.args(command.get_args()).args(["--", "sh", "-c", stack, "sh", "true"]);
+    shell.env("ZYG_SOCKET", server.socket());
+    let output = shell.output().unwrap();
+    assert_ne!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("too l"), "{output:?}");
+}
