@@ -3,7 +3,7 @@
 use crate::{Server, eventually};
 use nix::unistd::Pid;
 use std::fs;
-use zygote_client::Client;
+use zygote_client::{Client, PoolStatus};
 
 /// A quiet moment of a server: its pool warm, nobody connected but the one who looks.
 #[derive(Debug)]
@@ -18,8 +18,7 @@ impl<'a> Baseline<'a> {
     #[must_use]
     pub fn of(server: &'a Server) -> Self {
         let observer = server.client();
-        wait_quiet(server, &observer);
-        let descriptors = descriptors_held(server, &observer);
+        let descriptors = descriptors_when_quiet(server, &observer);
         Self { server, observer, descriptors }
     }
 
@@ -36,9 +35,8 @@ impl<'a> Baseline<'a> {
         let lease = self.observer.lease().unwrap();
         assert!(lease.command("true").status().unwrap().success());
         lease.release().unwrap();
-        wait_quiet(self.server, &self.observer);
         assert_eq!(
-            descriptors_held(self.server, &self.observer),
+            descriptors_when_quiet(self.server, &self.observer),
             self.descriptors,
             "the server holds another number of descriptors than before:\n{}",
             self.server.log()
@@ -46,18 +44,21 @@ impl<'a> Baseline<'a> {
     }
 }
 
-fn wait_quiet(server: &Server, observer: &Client) {
-    server.wait_warm();
-    eventually("the end of every other session", || {
-        (observer.status().unwrap().sessions == 1).then_some(())
+/// Waits until nobody is connected but the observer, every pool is warm, and nothing is on its way.
+/// Returns the descriptors that the server has then beside the three of each warm zygote (lifeline,
+/// channel and pidfd), of which there may be more than before: a waiter that left may have had one
+/// built for it.
+fn descriptors_when_quiet(server: &Server, observer: &Client) -> usize {
+    let settled = |pool: &PoolStatus| {
+        let moving = pool.leased + pool.spawning + pool.dying + pool.waiters;
+        moving == 0 && pool.warm >= pool.target
+    };
+    let warm = eventually("a quiet server", || {
+        let status = observer.status().unwrap();
+        let quiet = status.sessions == 1 && status.profiles.iter().all(settled);
+        quiet.then(|| status.profiles.iter().map(|pool| pool.warm as usize).sum::<usize>())
     });
-}
-
-/// The descriptors of a quiet server beside the three of each warm zygote (lifeline, channel and
-/// pidfd), of which there may be more than before: a waiter that left may have had one built for it.
-fn descriptors_held(server: &Server, observer: &Client) -> usize {
-    let warm: u32 = observer.status().unwrap().profiles.iter().map(|pool| pool.warm).sum();
-    descriptors_of(server.pid()) - 3 * warm as usize
+    descriptors_of(server.pid()) - 3 * warm
 }
 
 /// How many descriptors a process has open (proc_pid_fd(5)).

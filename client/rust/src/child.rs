@@ -52,6 +52,7 @@ pub struct Child {
     pid: u32,
     ended: Awaited<FromInit>,
     end: Option<(ExitStatus, Usage)>,
+    killed: bool,
 }
 
 /// Our ends of a command's streams.
@@ -97,6 +98,7 @@ impl Child {
             pid,
             ended,
             end: None,
+            killed: false,
         }
     }
 
@@ -112,7 +114,7 @@ impl Child {
     /// # Errors
     /// [`LeaseError`], at once when the lease ends.
     pub fn wait(&mut self) -> Result<ExitStatus, LeaseError> {
-        drop(self.stdin.take());
+        self.close_input();
         if let Some((status, _)) = self.end {
             return Ok(status);
         }
@@ -136,7 +138,7 @@ impl Child {
     pub fn wait_timeout(&mut self, longest: Duration) -> Result<Option<ExitStatus>, LeaseError> {
         match Instant::now().checked_add(longest) {
             Some(deadline) => {
-                drop(self.stdin.take());
+                self.close_input();
                 self.wait_until(deadline)
             }
             None => self.wait().map(Some),
@@ -150,6 +152,14 @@ impl Child {
         match self.ended.wait_until(Some(deadline))? {
             Some(mail) => self.finish(&mail.message).map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// Not after a kill, which may still be on its way: a command that reads to the end would come
+    /// to that end first, and seem to have ended by itself.
+    fn close_input(&mut self) {
+        if !self.killed {
+            drop(self.stdin.take());
         }
     }
 
@@ -168,7 +178,7 @@ impl Child {
     /// # Errors
     /// [`RunError`], at once when the lease ends.
     pub fn wait_with_output(mut self) -> Result<Output, RunError> {
-        drop(self.stdin.take());
+        self.close_input();
         let out = self.stdout.take().map(OwnedFd::from).or_else(|| self.terminal.take());
         let err = self.stderr.take().map(OwnedFd::from);
         let [stdout, stderr] = read_both([out, err]).map_err(RunError::Output)?;
@@ -182,6 +192,7 @@ impl Child {
     /// # Errors
     /// As [`Signals::send`].
     pub fn kill(&mut self) -> Result<(), LeaseError> {
+        self.killed = true;
         self.signal(SIGKILL, Scope::Process)
     }
 

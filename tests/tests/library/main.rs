@@ -1,5 +1,6 @@
 //! The client library against a real server: its commands beside those of the standard library,
 //! and what only it has.
+#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 
 mod commands;
 mod errors;

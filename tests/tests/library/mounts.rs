@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use zyg_tests::{Probe, Server, Setup, is_root};
+use zyg_tests::{Probe, Server, Setup, is_root, python};
 use zygote_client::{AcquireError, Denial, LeaseOptions};
 
 #[test]
@@ -73,6 +73,20 @@ fn files_made_through_a_bind_belong_to_the_client() {
     assert_eq!(metadata.mode() & 0o777, 0o644);
 }
 
+/// Mounts something in a mount namespace of its own, which an ordinary user may in a user
+/// namespace of its own, and becomes the program that follows.
+const MOUNT_AND_RUN: &str = r#"
+import ctypes, os, sys
+libc, uid, gid = ctypes.CDLL(None), os.getuid(), os.getgid()
+assert libc.unshare(0x00020000 | (0x10000000 if uid else 0)) == 0
+if uid:
+    for name, line in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        open(f"/proc/self/{name}", "w").write(line)
+assert libc.mount(b"none", b"/", None, ctypes.c_ulong(0x44000), None) == 0
+assert libc.mount(b"x", sys.argv[1].encode(), b"tmpfs", ctypes.c_ulong(0), b"mode=777") == 0
+os.execvp(sys.argv[2], sys.argv[2:])
+"#;
+
 #[test]
 fn a_directory_with_a_mount_below_stays_read_only_and_that_is_told() {
     // The kernel refuses a layer over it, for that would show what the mount hides.
@@ -80,13 +94,8 @@ fn a_directory_with_a_mount_below_stays_read_only_and_that_is_told() {
         let directory = tempfile::Builder::new().prefix(".zyg-test-").tempdir_in(place).unwrap();
         let below = directory.path().join("below");
         fs::create_dir(&below).unwrap();
-        // In a mount namespace of the server's own; an ordinary user needs one of users for that.
-        let user = if is_root() { "" } else { "--user --map-current-user" };
-        let shell = format!(
-            "set -- unshare --mount {user} sh -c 'mount -t tmpfs -o mode=777 x \"{}\" && exec \"$@\"' \
-             sh \"$@\"",
-            below.display()
-        );
+        let shell =
+            format!("set -- {} -ISc '{MOUNT_AND_RUN}' '{}' \"$@\"", python(), below.display());
         let server = Setup::default().shell(&shell).start();
         let lease = server.client().acquire(LeaseOptions::new().cwd(directory.path())).unwrap();
         assert_eq!(lease.read_only(), [directory.path()]);

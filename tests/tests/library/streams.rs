@@ -57,7 +57,7 @@ fn identity(
     change: impl FnOnce(&mut zygote_client::Command<'_>),
 ) -> String {
     let mut command = lease.command("sh");
-    let script = format!("stat -L -c %d:%i /proc/$$/fd/{number} >&9");
+    let script = format!("told=$(stat -L -c %d:%i /proc/$$/fd/{number}); echo $told >&9");
     let mut told = tempfile::tempfile().unwrap();
     command.args(["-c", &script]).current_dir("/").descriptor(9, told.try_clone().unwrap());
     change(&mut command);

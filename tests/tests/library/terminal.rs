@@ -51,7 +51,7 @@ fn a_change_of_size_is_told() {
     let server = Server::start();
     let lease = server.client().lease().unwrap();
     let mut command = lease.command("sh");
-    command.args(["-c", "trap 'stty size; exit' WINCH; echo ready; while :; do read line; done"]);
+    command.args(["-c", "trap 'stty size; exit 0' WINCH; echo ready; while :; do read line; done"]);
     let mut child = command.current_dir("/").tty(SIZE).spawn().unwrap();
     let mut terminal = File::from(child.terminal.as_ref().unwrap().try_clone().unwrap());
     expect(&mut terminal, "ready\r\n");

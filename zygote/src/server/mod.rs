@@ -38,8 +38,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokens::Source;
+use visible::View;
 use zyg_protocol::limits::MESSAGE_BYTES_MAX;
-use zyg_protocol::message::{Acquire, Attach, LeaseId, RequestId};
+use zyg_protocol::message::{Acquire, LeaseId, RequestId};
 
 /// How a server is to run.
 #[derive(Debug)]

@@ -9,9 +9,7 @@ use crate::pool::{Event, Time, WaiterKey};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use zyg_protocol::limits::{LABEL_BYTES_MAX, MOUNTS_MAX, PROFILE_NAME_BYTES_MAX, WAIT_MS_MAX};
-use zyg_protocol::message::{
-    Acquire, Denial, LeaseId, Reply, Request, RequestId, ToTemplate,
-};
+use zyg_protocol::message::{Acquire, Denial, LeaseId, Reply, Request, RequestId, ToTemplate};
 
 /// Unanswered acquires that one session may have. A test framework has one for each thread.
 const PENDING_MAX: usize = 4096;
