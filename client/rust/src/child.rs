@@ -119,7 +119,9 @@ impl Child {
             return Ok(status);
         }
         let mail = self.ended.wait()?;
-        self.finish(&mail.message)
+        let status = self.finish(&mail.message);
+        drop(self.stdin.take());
+        status
     }
 
     /// The command's end, if it has come to one.
@@ -178,7 +180,10 @@ impl Child {
     /// # Errors
     /// [`RunError`], at once when the lease ends.
     pub fn wait_with_output(mut self) -> Result<Output, RunError> {
-        self.close_input();
+        if self.killed {
+            self.wait()?;
+        }
+        drop(self.stdin.take());
         let out = self.stdout.take().map(OwnedFd::from).or_else(|| self.terminal.take());
         let err = self.stderr.take().map(OwnedFd::from);
         let [stdout, stderr] = read_both([out, err]).map_err(RunError::Output)?;

@@ -124,3 +124,17 @@ fn a_closed_pipe_ends_the_writer() {
     child.stdout.take().unwrap().read_exact(&mut some).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(nix::libc::SIGPIPE));
 }
+
+#[test]
+fn what_was_printed_before_a_kill_is_collected_and_readers_of_the_input_end() {
+    let server = Server::start();
+    let lease = server.client().lease().unwrap();
+    let mut command = lease.command("sh");
+    command.args(["-c", "echo printed; cat; echo more"]).current_dir("/");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    zyg_tests::wait_readable(child.stdout.as_ref().unwrap(), "the first line");
+    child.kill().unwrap();
+    let output = zyg_tests::soon("the output", move || child.wait_with_output().unwrap());
+    assert_eq!(output.stdout, b"printed\n");
+    assert!(!output.status.success());
+}

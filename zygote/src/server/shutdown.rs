@@ -7,6 +7,7 @@ use crate::sys::process::{Reaped, reap};
 use nix::fcntl::{Flock, FlockArg};
 use sd_notify::NotifyState;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::time::Duration;
 
 /// Whether the server still grants leases.
@@ -94,13 +95,14 @@ impl Server {
     /// none finds a socket whose server is leaving; if one is looking now, it stays.
     fn leave(&mut self) {
         let Some(Private { lock, .. }) = &self.private else { return };
-        let locked = File::open(lock)
-            .ok()
-            .and_then(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).ok());
+        let opened = File::open(lock);
         self.idle_since = self.now();
-        if locked.is_none() {
-            return;
-        }
+        let _locked = match opened.map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock)) {
+            Ok(Ok(locked)) => Some(locked),
+            // Nobody looks for a server where there is no lock to hold: its directory was removed.
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Ok(Err(_)) | Err(_) => return,
+        };
         // Whoever connected before the lock was taken is served first.
         self.accept();
         if self.sessions.arena.len() == 0 {
