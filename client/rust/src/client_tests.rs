@@ -60,6 +60,7 @@ impl Peer {
             lease: LeaseId(7),
             start: Start::Cold(ColdReason::FirstUse),
             waited_us: 250,
+            start_in: None,
             attach,
         };
         self.say(&Reply::Granted(granted), &descriptors);
@@ -474,6 +475,7 @@ fn a_grant_with_other_descriptors_than_it_names_is_malformed() {
                 lease: LeaseId(1),
                 start: Start::Warm,
                 waited_us: 0,
+                start_in: None,
                 attach: Vec::new(),
             };
             server.say(&Reply::Granted(granted), &[server.0.as_fd()]);

@@ -90,7 +90,10 @@ impl Lease {
             start: granted.start,
             waited: Duration::from_micros(granted.waited_us),
             read_only: Vec::new(),
-            cwd: cwd.map(|path| PathBuf::from(OsString::from_vec(path.into_vec()))),
+            cwd: granted
+                .start_in
+                .or(cwd)
+                .map(|path| PathBuf::from(OsString::from_vec(path.into_vec()))),
             pidfd,
             channel: Arc::new(Channel::new(channel)),
             held,

@@ -229,7 +229,11 @@ fn from_here(path: &OsStr) -> anyhow::Result<PathBuf> {
 }
 
 fn describe(command: &mut Command<'_>, run: &Run, cwd: &Path) -> anyhow::Result<()> {
-    command.args(&run.command[1..]).current_dir(cwd).sweep(true);
+    command.args(&run.command[1..]).sweep(true);
+    if run.chdir.is_some() {
+        // Otherwise the lease knows: here, or where a profile that hides it starts commands.
+        command.current_dir(cwd);
+    }
     if run.clearenv {
         command.env_clear();
     }

@@ -7,8 +7,8 @@ use serde::forward_to_deserialize_any;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use zyg_protocol::message::{
-    Attach, ColdReason, Denial, ExitStatus, FromInit, FromTemplate, Lifeline, Mount, Refusal,
-    Reply, Request, Scope, Start, Step, ToInit, ToTemplate,
+    Attach, ColdReason, Denial, ExitStatus, FromInit, FromTemplate, Lifeline, Mount, Network,
+    Refusal, Reply, Request, Root, Scope, Start, Step, ToInit, ToTemplate,
 };
 
 /// One `name hex` in each line.
@@ -98,6 +98,8 @@ fn every_variant_of_every_enum_has_golden_bytes() {
         variants_of::<Scope>(),
         variants_of::<FromInit>(),
         variants_of::<Step>(),
+        variants_of::<Network>(),
+        variants_of::<Root>(),
         variants_of::<ExitStatus>(),
         variants_of::<ToTemplate>(),
         variants_of::<FromTemplate>(),

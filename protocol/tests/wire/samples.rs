@@ -3,9 +3,10 @@
 use std::fmt::Debug;
 use zyg_protocol::codec::{DecodeError, Message, decode, encode};
 use zyg_protocol::message::{
-    Acquire, Attach, Bytes, ColdReason, Denial, Exec, ExitStatus, Failure, FromInit, FromTemplate,
-    Granted, LeaseId, Lifeline, Mount, PoolStatus, Prepare, Recipe, Refusal, Reply, Request,
-    Rlimit, Scope, Served, Start, Status, Step, ToInit, ToTemplate, Tree, TtySize, Usage,
+    Acquire, Attach, Authority, Bytes, ColdReason, Confinement, Denial, Exec, ExitStatus, Failure,
+    FromInit, FromTemplate, Granted, LeaseId, Lifeline, Mount, Network, PoolStatus, Prepare,
+    Recipe, Refusal, Reply, Request, Rlimit, Root, Scope, Served, Slices, Start, Status, Step,
+    ToInit, ToTemplate, Tree, TtySize, Usage, View, ViewBind,
 };
 
 /// A message whose type is forgotten.
@@ -103,8 +104,16 @@ fn requests(samples: &mut Samples) {
 }
 
 fn replies(samples: &mut Samples) {
-    let granted = |start, attach| {
-        Reply::Granted(Granted { request: 7, lease: LeaseId(9), start, waited_us: 65_536, attach })
+    let granted = |start, attach: Vec<Attach>| {
+        let start_in = attach.is_empty().then(|| bytes(b"/home/user"));
+        Reply::Granted(Granted {
+            request: 7,
+            lease: LeaseId(9),
+            start,
+            waited_us: 65_536,
+            start_in,
+            attach,
+        })
     };
     let target = || bytes(b"/home/u");
     let tree = Attach::Tree { target: target() };
@@ -149,6 +158,8 @@ fn denials(samples: &mut Samples) {
         ("NoSuchProfile", Denial::NoSuchProfile { asked: "defualt".into(), known }),
         ("BadRequest", Denial::BadRequest { reason: reason() }),
         ("NotServed", Denial::NotServed { uid: 0, serves: 1000 }),
+        ("NotAllowed", Denial::NotAllowed { profile: "strict".into(), uid: 1000 }),
+        ("QuotaExceeded", Denial::QuotaExceeded { what: "leases".into(), limit: 4 }),
         ("QueueFull", Denial::QueueFull { waiters: 4096 }),
         ("DeadlineExpired", Denial::DeadlineExpired { wait_ms: 30_000 }),
         ("Cancelled", Denial::Cancelled),
@@ -264,16 +275,49 @@ fn steps(samples: &mut Samples) {
 
 fn templates(samples: &mut Samples) {
     let recipe = Recipe {
-        uid: 1000,
-        gid: 100,
-        user: Some("u".into()),
-        private: vec![bytes(b"/tmp"), bytes(b"/run")],
-        layered: vec![bytes(b"/home/u")],
+        authority: Authority {
+            uid: 1000,
+            gid: 100,
+            user: Some("u".into()),
+            inside: Some((0, 1)),
+            slices: Some(Slices { first_uid: 100_000, first_gid: 200_000, count: 64 }),
+        },
+        view: View {
+            root: Root::Directory(bytes(b"/srv/tree")),
+            root_overlay: true,
+            shown: vec![bytes(b"/lib*")],
+            hidden: vec![bytes(b"/home")],
+            binds: vec![ViewBind { source: bytes(b"/a"), target: bytes(b"/b"), read_only: true }],
+            minimal_etc: true,
+            private: vec![bytes(b"/tmp"), bytes(b"/run")],
+            layered: vec![bytes(b"/home/u")],
+            tmp_bytes: Some(1 << 30),
+            tmp_inodes: Some(4096),
+        },
+        network: Network::Own,
+        confinement: Confinement {
+            capabilities: 1 << 10,
+            filters: vec![bytes(&[6, 0, 0, 0, 0, 0, 255, 127])],
+            command_filters: vec![bytes(&[])],
+            descriptors: (1024, 524_288),
+            rlimits: vec![Rlimit { resource: 7, soft: 256, hard: 512 }],
+        },
         hostname: Some("zyg".into()),
-        descriptors: (1024, 524_288),
-        filters: vec![bytes(&[6, 0, 0, 0, 0, 0, 255, 127])],
-        command_filters: vec![bytes(&[])],
+        env: vec![bytes(b"A=1")],
     };
+    for (name, network) in
+        [("Loopback", Network::Loopback), ("Own", Network::Own), ("Host", Network::Host)]
+    {
+        let recipe = Recipe { network, ..Recipe::default() };
+        samples.add(format!("Network::{name}"), ToTemplate::Build(recipe));
+    }
+    for (name, root) in
+        [("Host", Root::Host), ("Empty", Root::Empty), ("Directory", Root::Directory(bytes(b"/t")))]
+    {
+        let view = View { root, ..View::default() };
+        samples
+            .add(format!("Root::{name}"), ToTemplate::Build(Recipe { view, ..Recipe::default() }));
+    }
     let trees = vec![Tree { path: bytes(b"/src"), read_only: true }];
     samples.add("ToTemplate::Build", ToTemplate::Build(recipe));
     samples.add("ToTemplate::Build.empty", ToTemplate::Build(Recipe::default()));

@@ -4,9 +4,10 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use zyg_protocol::message::{
-    Acquire, Attach, Bytes, ColdReason, Denial, Exec, ExitStatus, Failure, FromInit, FromTemplate,
-    Granted, LeaseId, Lifeline, Mount, PoolStatus, Prepare, Recipe, Refusal, Reply, Request,
-    Rlimit, Scope, Served, Start, Status, Step, ToInit, ToTemplate, Tree, TtySize, Usage,
+    Acquire, Attach, Authority, Bytes, ColdReason, Confinement, Denial, Exec, ExitStatus, Failure,
+    FromInit, FromTemplate, Granted, LeaseId, Lifeline, Mount, Network, PoolStatus, Prepare,
+    Recipe, Refusal, Reply, Request, Rlimit, Root, Scope, Served, Slices, Start, Status, Step,
+    ToInit, ToTemplate, Tree, TtySize, Usage, View, ViewBind,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -77,6 +78,8 @@ fn denial() -> impl Strategy<Value = Denial> {
             .prop_map(|(asked, known)| Denial::NoSuchProfile { asked, known }),
         text().prop_map(|reason| Denial::BadRequest { reason }),
         any::<(u32, u32)>().prop_map(|(uid, serves)| Denial::NotServed { uid, serves }),
+        (text(), any::<u32>()).prop_map(|(profile, uid)| Denial::NotAllowed { profile, uid }),
+        (text(), any::<u32>()).prop_map(|(what, limit)| Denial::QuotaExceeded { what, limit }),
         any::<u32>().prop_map(|waiters| Denial::QueueFull { waiters }),
         any::<u64>().prop_map(|wait_ms| Denial::DeadlineExpired { wait_ms }),
         Just(Denial::Cancelled),
@@ -117,11 +120,12 @@ fn pool_status() -> impl Strategy<Value = PoolStatus> {
 }
 
 pub fn reply() -> impl Strategy<Value = Reply> {
-    let granted = (any::<(u64, u64, u64)>(), start(), vec(attach(), 0..5));
+    let granted = (any::<(u64, u64, u64)>(), start(), option::of(bytes()), vec(attach(), 0..5));
     let status = (any::<(u64, u32, u64, u32)>(), vec(pool_status(), 0..4));
     prop_oneof![
-        granted.prop_map(|((request, lease, waited_us), start, attach)| {
-            Reply::Granted(Granted { request, lease: LeaseId(lease), start, waited_us, attach })
+        granted.prop_map(|((request, lease, waited_us), start, start_in, attach)| {
+            let lease = LeaseId(lease);
+            Reply::Granted(Granted { request, lease, start, waited_us, start_in, attach })
         }),
         (any::<u64>(), denial()).prop_map(|(request, denial)| Reply::Denied { request, denial }),
         status.prop_map(|((request, pid, uptime_ms, sessions), profiles)| Reply::Status {
@@ -198,27 +202,15 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
 }
 
 pub fn to_template() -> impl Strategy<Value = ToTemplate> {
-    let recipe = (
-        (any::<(u32, u32)>(), option::of(text()), option::of(text())),
-        (vec(bytes(), 0..5), vec(bytes(), 0..5), any::<(u64, u64)>()),
-        (vec(bytes(), 0..3), vec(bytes(), 0..3)),
-    )
-        .prop_map(
-            |(((uid, gid), user, hostname), (private, layered, descriptors), filters)| {
-                let (filters, command_filters) = filters;
-                Recipe {
-                    uid,
-                    gid,
-                    user,
-                    private,
-                    layered,
-                    hostname,
-                    descriptors,
-                    filters,
-                    command_filters,
-                }
-            },
-        );
+    let recipe = (authority(), view(), network(), confinement(), option::of(text()), many())
+        .prop_map(|(authority, view, network, confinement, hostname, env)| Recipe {
+            authority,
+            view,
+            network,
+            confinement,
+            hostname,
+            env,
+        });
     let tree = (bytes(), any::<bool>()).prop_map(|(path, read_only)| Tree { path, read_only });
     prop_oneof![
         recipe.prop_map(ToTemplate::Build),
@@ -249,4 +241,66 @@ pub fn lifeline() -> impl Strategy<Value = Lifeline> {
         any::<u64>().prop_map(|spawn_us| Lifeline::Ready { spawn_us }),
         failure().prop_map(Lifeline::Unable),
     ]
+}
+
+fn many() -> impl Strategy<Value = Vec<Bytes>> {
+    vec(bytes(), 0..4)
+}
+
+fn authority() -> impl Strategy<Value = Authority> {
+    let slices = any::<(u32, u32, u32)>().prop_map(|(first_uid, first_gid, count)| Slices {
+        first_uid,
+        first_gid,
+        count,
+    });
+    (any::<(u32, u32)>(), option::of(text()), any::<Option<(u32, u32)>>(), option::of(slices))
+        .prop_map(|((uid, gid), user, inside, slices)| Authority { uid, gid, user, inside, slices })
+}
+
+fn network() -> impl Strategy<Value = Network> {
+    prop_oneof![Just(Network::Loopback), Just(Network::Own), Just(Network::Host)]
+}
+
+fn view() -> impl Strategy<Value = View> {
+    let root = prop_oneof![Just(Root::Host), Just(Root::Empty), bytes().prop_map(Root::Directory)];
+    let bind = (bytes(), bytes(), any::<bool>()).prop_map(|(source, target, read_only)| ViewBind {
+        source,
+        target,
+        read_only,
+    });
+    let paths = (many(), many(), many(), many());
+    let bounds = any::<(Option<u64>, Option<u64>)>();
+    (root, any::<(bool, bool)>(), paths, vec(bind, 0..3), bounds).prop_map(
+        |(root, flags, paths, binds, bounds)| {
+            let (root_overlay, minimal_etc) = flags;
+            let (shown, hidden, private, layered) = paths;
+            let (tmp_bytes, tmp_inodes) = bounds;
+            View {
+                root,
+                root_overlay,
+                shown,
+                hidden,
+                binds,
+                minimal_etc,
+                private,
+                layered,
+                tmp_bytes,
+                tmp_inodes,
+            }
+        },
+    )
+}
+
+fn confinement() -> impl Strategy<Value = Confinement> {
+    let rlimit =
+        any::<(u32, u64, u64)>().prop_map(|(resource, soft, hard)| Rlimit { resource, soft, hard });
+    (any::<u64>(), many(), many(), any::<(u64, u64)>(), vec(rlimit, 0..4)).prop_map(
+        |(capabilities, filters, command_filters, descriptors, rlimits)| Confinement {
+            capabilities,
+            filters,
+            command_filters,
+            descriptors,
+            rlimits,
+        },
+    )
 }

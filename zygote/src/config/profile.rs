@@ -305,3 +305,34 @@ impl Location {
         }
     }
 }
+
+impl Profile {
+    /// Whether this uid may ask for the profile: it or one of its groups is listed, or nobody is.
+    /// Names are looked up now, so that a group's new member needs no reload.
+    #[must_use]
+    pub fn allows(&self, uid: u32) -> bool {
+        if self.allow_uids.is_empty() && self.allow_gids.is_empty() {
+            return true;
+        }
+        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+        let is_user = |principal: &Principal| match principal {
+            Principal::Id(id) => *id == uid,
+            Principal::Name(name) => user.as_ref().is_some_and(|user| user.name == *name),
+        };
+        if self.allow_uids.iter().any(is_user) {
+            return true;
+        }
+        let Some(user) = &user else { return false };
+        let Ok(name) = std::ffi::CString::new(user.name.as_str()) else { return false };
+        let groups = nix::unistd::getgrouplist(&name, user.gid).unwrap_or_default();
+        self.allow_gids.iter().any(|principal| {
+            let gid = match principal {
+                Principal::Id(id) => Some(nix::unistd::Gid::from_raw(*id)),
+                Principal::Name(name) => {
+                    nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid)
+                }
+            };
+            gid.is_some_and(|gid| groups.contains(&gid))
+        })
+    }
+}

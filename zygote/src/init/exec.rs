@@ -43,15 +43,21 @@ impl Init {
 
     fn start(
         &mut self,
-        exec: Exec,
+        mut exec: Exec,
         descriptors: Vec<OwnedFd>,
     ) -> Result<(u32, Option<OwnedFd>), Failure> {
         self.may_start(exec.command)?;
         let program = exec.program.clone();
         let cwd = exec.cwd.clone().unwrap_or_default();
         let (command, sweep) = (exec.command, exec.sweep);
+        set_variables(&mut exec.env, &self.env);
         let (mut prepared, master) = prepare(exec, descriptors)?;
-        self.filters.iter().for_each(|filter| prepared.filter(filter.clone()));
+        for limit in &self.confinement.rlimits {
+            prepared.cap_rlimit(limit.resource, limit.soft, limit.hard);
+        }
+        for filter in &self.confinement.command_filters {
+            prepared.filter(filter.to_vec());
+        }
         let started = Instant::now();
         let stack = self.stack.get_or_insert_default();
         let pid = prepared.start(stack).map_err(|outcome| {
@@ -123,6 +129,15 @@ fn prepare(exec: Exec, descriptors: Vec<OwnedFd>) -> Result<(Prepared, Option<Ow
         master = Some(own);
     }
     Ok((prepared, master))
+}
+
+/// Sets the profile's variables, in place of the command's own.
+fn set_variables(env: &mut Vec<Bytes>, set: &[Bytes]) {
+    for variable in set {
+        let name = variable.split_inclusive(|byte| *byte == b'=').next().unwrap_or_default();
+        env.retain(|entry| !entry.starts_with(name));
+        env.push(variable.clone());
+    }
 }
 
 /// Reads a stored request. It must be sealed, so that what is decoded is what was sent.

@@ -28,13 +28,29 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// Mounts the tmpfs.
+    /// Mounts the tmpfs, with bounds on what it may hold where the kernel's own are too wide.
     ///
     /// # Errors
     /// Those of mount(2).
-    pub fn create() -> Result<Self, Errno> {
-        mount(Some("zyg"), PLACE, Some("tmpfs"), PLAIN, Some("mode=0700"))?;
+    pub fn create(bytes: Option<u64>, inodes: Option<u64>) -> Result<Self, Errno> {
+        let mut options = "mode=0700".to_owned();
+        if let Some(bytes) = bytes {
+            options.push_str(&format!(",size={bytes}"));
+        }
+        if let Some(inodes) = inodes {
+            options.push_str(&format!(",nr_inodes={inodes}"));
+        }
+        mount(Some("zyg"), PLACE, Some("tmpfs"), PLAIN, Some(options.as_str()))?;
         Ok(Self { root: open_path(PLACE)?, next: 0 })
+    }
+
+    /// Finds the tmpfs again after the root was replaced by one that shows it at the same place.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn reopen(&mut self) -> Result<(), Errno> {
+        self.root = open_path(PLACE)?;
+        Ok(())
     }
 
     /// Makes a piece: an empty directory with this mode.
@@ -94,7 +110,7 @@ impl Layers {
 /// # Errors
 /// Those of [`Layers::cover`].
 pub(crate) fn try_cover(target: &CStr) -> Result<(), Errno> {
-    let mut layers = Layers::create()?;
+    let mut layers = Layers::create(None, None)?;
     let covered = layers.cover(target);
     if covered.is_ok() {
         umount2(target, MntFlags::MNT_DETACH)?;

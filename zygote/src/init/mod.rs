@@ -14,9 +14,12 @@ mod exec;
 pub(crate) mod layers;
 mod prepare;
 mod setup;
+mod whole;
 
 use crate::sys;
 use crate::template::Layout;
+pub(crate) use setup::inside;
+
 use children::Children;
 use layers::Layers;
 use nix::errno::Errno;
@@ -30,7 +33,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 use zyg_protocol::codec::{decode, encode};
 use zyg_protocol::limits::{COMMANDS_MAX, MESSAGE_BYTES_MAX, PATH_BYTES_MAX};
-use zyg_protocol::message::{Failure, FromInit, Lifeline, Recipe, Scope, ToInit};
+use zyg_protocol::message::{
+    Bytes, Confinement, Failure, FromInit, Lifeline, Recipe, Scope, ToInit,
+};
 use zyg_protocol::socket::{ReceiveError, borrow, receive, send};
 
 /// Replies that may wait for a client that does not read. Beyond, nothing more is read from it.
@@ -42,6 +47,8 @@ pub(crate) struct Setup<'a> {
     pub layout: &'a Layout,
     /// What the profile asks for.
     pub recipe: &'a Recipe,
+    /// The uid and gid that the zygote has, as the template sees them.
+    pub identity: (u32, u32),
     /// When the clone began.
     pub start: Instant,
 }
@@ -68,7 +75,8 @@ pub(crate) fn main(lifeline: OwnedFd, channel: OwnedFd, setup: &Setup<'_>) -> ! 
                 outbox: VecDeque::new(),
                 buffer: Vec::new(),
                 stack: None,
-                filters: setup.recipe.command_filters.iter().map(|f| f.to_vec()).collect(),
+                confinement: setup.recipe.confinement.clone(),
+                env: setup.recipe.env.clone(),
                 prepared: Preparation::Open,
             };
             init.serve()
@@ -110,8 +118,9 @@ struct Init {
     /// Made with the first message, so that a parked zygote does not pay for it.
     buffer: Vec<u8>,
     stack: Option<sys::command::Stack>,
-    /// System call filters that each command gets.
-    filters: Vec<Vec<u8>>,
+    confinement: Confinement,
+    /// Variables that every command gets.
+    env: Vec<Bytes>,
     prepared: Preparation,
 }
 

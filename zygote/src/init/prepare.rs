@@ -70,7 +70,7 @@ fn put_in_place(
     Ok(read_only)
 }
 
-fn attach_tree(tree: &OwnedFd, target: &Bytes) -> Result<(), Failure> {
+pub(super) fn attach_tree(tree: &OwnedFd, target: &Bytes) -> Result<(), Failure> {
     let kind = nix::sys::stat::fstat(tree).at_subject(Step::AttachMount, target)?;
     let is_directory = kind.st_mode & libc::S_IFMT == libc::S_IFDIR;
     make_mount_point(target, is_directory)?;

@@ -1,12 +1,14 @@
 //! From the clone to ready: the zygote's own mounts over the template's tree, then the end of
 //! every privilege that a command could inherit.
 
-use super::Setup;
 use super::layers::Layers;
+use super::prepare::attach_tree;
+use super::{Setup, whole};
 use crate::failure::At;
 use crate::sys;
-use crate::template::{PrivatePath, write_id_maps};
+use crate::template::{Late, PrivatePath, cover_empty, set_up_network, write_id_maps};
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
@@ -15,8 +17,8 @@ use nix::sys::stat::{Mode, mkdirat, umask};
 use nix::unistd::{sethostname, setsid};
 use std::ffi::{CStr, CString};
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
-use zyg_protocol::message::{Failure, Recipe, Step};
+use std::os::fd::{AsFd, OwnedFd};
+use zyg_protocol::message::{Authority, Bytes, Confinement, Failure, Network, Step};
 
 const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 
@@ -33,15 +35,24 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
     sys::privilege::set_name(c"zyg-init");
     setsid().at(Step::DropPrivileges)?;
     umask(Mode::empty());
-    write_id_maps(recipe.uid, recipe.gid)?;
-    let mut layers = Layers::create().at(Step::Scratch)?;
+    let inside = inside(&recipe.authority, setup.identity);
+    write_id_maps(inside, setup.identity)?;
+    if recipe.network == Network::Own {
+        set_up_network()?;
+    }
+    let view = &recipe.view;
+    let kept = keep_binds(&setup.layout.late)?;
+    let mut layers = Layers::create(view.tmp_bytes, view.tmp_inodes).at(Step::Scratch)?;
+    if view.root_overlay {
+        whole::make_writable(&mut layers)?;
+    }
     for private in &setup.layout.private {
-        mount_private(&mut layers, private, recipe)
+        mount_private(&mut layers, private, inside.0)
             .at_subject(Step::Scratch, private.path.to_bytes())?;
     }
     mount_proc().at(Step::Proc)?;
     forbid_cgroup_namespaces()?;
-    if recipe.uid == 0 {
+    if setup.identity.0 == 0 {
         protect_host_controls().at(Step::Proc)?;
     }
     // Covers the mount point that the private places were made through.
@@ -51,11 +62,12 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
     for path in &setup.layout.layered {
         layers.cover(path).at_subject(Step::Home, path.to_bytes())?;
     }
+    finish_view(&setup.layout.late, &kept)?;
     if let Some(hostname) = &recipe.hostname {
         sethostname(hostname).at_subject(Step::Hostname, hostname)?;
     }
-    drop_privileges(recipe).at(Step::DropPrivileges)?;
-    restore_descriptor_limit(recipe.descriptors).at(Step::Rlimits)?;
+    drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
+    restore_descriptor_limit(recipe.confinement.descriptors).at(Step::Rlimits)?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
@@ -68,11 +80,44 @@ fn restore_descriptor_limit((soft, hard): (u64, u64)) -> Result<(), Errno> {
     if hard == 0 { Ok(()) } else { setrlimit(Resource::RLIMIT_NOFILE, soft, hard) }
 }
 
-fn mount_private(layers: &mut Layers, private: &PrivatePath, recipe: &Recipe) -> Result<(), Errno> {
+/// Opens the mounts that are kept where the zygote's own are about to cover them.
+fn keep_binds(late: &Late) -> Result<Vec<(OwnedFd, Bytes)>, Failure> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    late.binds
+        .iter()
+        .map(|(store, target)| {
+            let kept = open(store.as_c_str(), flags, Mode::empty());
+            Ok((kept.at_subject(Step::AttachMount, target)?, target.clone()))
+        })
+        .collect()
+}
+
+/// Puts in place what lies over the zygote's own layers.
+fn finish_view(late: &Late, kept: &[(OwnedFd, Bytes)]) -> Result<(), Failure> {
+    for (kept, target) in kept {
+        let tree = sys::mount::copy_tree_of(kept.as_fd()).at_subject(Step::AttachMount, target)?;
+        attach_tree(&tree, target)?;
+    }
+    for path in &late.hidden {
+        cover_empty(path).at_subject(Step::HostDirectory, path.to_bytes())?;
+    }
+    for path in &late.read_only {
+        let protected = match sys::mount::copy_tree(path) {
+            Ok(tree) => sys::mount::set_attributes(tree.as_fd(), sys::mount::attr::RDONLY)
+                .and_then(|()| sys::mount::attach(tree.as_fd(), path)),
+            Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno),
+        };
+        protected.at_subject(Step::HostDirectory, path.to_bytes())?;
+    }
+    Ok(())
+}
+
+fn mount_private(layers: &mut Layers, private: &PrivatePath, uid: u32) -> Result<(), Errno> {
     let directory = layers.make_directory(Mode::from_bits_truncate(private.mode))?;
     if private.path.as_c_str() == c"/run" {
         // What login would have made there (pam_systemd(8)), and what /var/lock points to.
-        let own = CString::new(format!("user/{}", recipe.uid)).map_err(|_| Errno::EINVAL)?;
+        let own = CString::new(format!("user/{uid}")).map_err(|_| Errno::EINVAL)?;
         mkdirat(&directory, c"user", Mode::from_bits_truncate(0o755))?;
         mkdirat(&directory, own.as_c_str(), Mode::from_bits_truncate(0o700))?;
         mkdirat(&directory, c"lock", Mode::from_bits_truncate(0o1777))?;
@@ -111,9 +156,10 @@ fn protect_host_controls() -> Result<(), Errno> {
 }
 
 /// Init keeps its capabilities over its own namespaces; nothing that it executes gets any.
-fn drop_privileges(recipe: &Recipe) -> Result<(), Errno> {
-    sys::privilege::empty_bounding_set()?;
-    if recipe.filters.is_empty() {
+fn drop_privileges(confinement: &Confinement) -> Result<(), Errno> {
+    sys::privilege::bound_capabilities(confinement.capabilities)?;
+    sys::privilege::hand_on_capabilities(confinement.capabilities)?;
+    if confinement.filters.is_empty() {
         // Under a filter the template's fresh one stays, out of everybody's reach.
         sys::privilege::fresh_keyring()?;
     }
@@ -121,4 +167,12 @@ fn drop_privileges(recipe: &Recipe) -> Result<(), Errno> {
     // /proc/1/{mem,fd,root,…} become root's of the template's user namespace, and ptrace(2) asks
     // for a capability over it.
     nix::sys::prctl::set_dumpable(false)
+}
+
+/// What a command sees itself as: what the profile says, else, with a slice, an ordinary user, else
+/// the client.
+pub(crate) fn inside(authority: &Authority, identity: (u32, u32)) -> (u32, u32) {
+    const ORDINARY: (u32, u32) = (1000, 1000);
+    let own = if authority.slices.is_some() { ORDINARY } else { identity };
+    authority.inside.unwrap_or(own)
 }

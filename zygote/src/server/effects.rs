@@ -2,6 +2,7 @@
 
 use super::sessions::Pending;
 use super::templates::NO_DESCRIPTOR;
+use super::visible::instead_of_cwd;
 use super::{Lease, Server};
 use crate::pool::{self, Effect, Event, SlotKey, WaiterKey};
 use std::os::fd::OwnedFd;
@@ -54,7 +55,9 @@ impl Server {
             return self.tell(pool, Event::LeaseEnded { slot });
         };
         let now = self.now();
-        let deadline = waiting.time_ms.map(|time| now.after(Duration::from_millis(time)));
+        let asked = waiting.time_ms.map(Duration::from_millis);
+        let time = [asked, self.pools.entries[pool].time].into_iter().flatten().min();
+        let deadline = time.map(|time| now.after(time));
         if let Some(deadline) = deadline {
             self.lease_deadlines.insert((deadline, lease));
         }
@@ -69,6 +72,7 @@ impl Server {
             lease,
             start: said_start(start),
             waited_us: waited.as_micros() as u64,
+            start_in: instead_of_cwd(&self.pools.entries[pool].writable),
             attach: waiting.view.settled(&self.pools.entries[pool].writable),
         };
         let descriptors: Vec<OwnedFd> = [channel, pidfd].into_iter().chain(waiting.trees).collect();

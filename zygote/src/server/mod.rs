@@ -9,10 +9,12 @@ mod clients;
 mod effects;
 mod listener;
 mod pools;
+mod recipes;
 mod requests;
 mod sessions;
 mod shutdown;
 mod signals;
+mod slices;
 mod status;
 mod templates;
 mod tokens;
@@ -22,7 +24,7 @@ mod wire;
 pub use listener::{ListenError, Listener};
 
 use crate::config::Config;
-use crate::filter::{self, Filters, Wanted};
+use crate::filter::{FilterError, Filters};
 use crate::pool::{Effect, Event, Time, WaiterKey};
 use listener::Door;
 use mio::unix::SourceFd;
@@ -75,7 +77,7 @@ pub enum ServerError {
     #[error("failed to adopt orphaned environments (PR_SET_CHILD_SUBREAPER): {0}")]
     Subreaper(nix::errno::Errno),
     #[error(transparent)]
-    Filter(#[from] crate::filter::FilterError),
+    Filter(#[from] FilterError),
     #[error("failed to be warm for user {0:?}, whom prefork_for names: there is no such user")]
     NoSuchUser(String),
 }
@@ -88,8 +90,8 @@ struct Server {
     config: Config,
     config_file: Option<PathBuf>,
     private: Option<Private>,
-    /// System call filters, compiled once.
-    filters: Filters,
+    /// System call filters, compiled once for each profile.
+    filters: HashMap<String, Filters>,
     listener: Option<Listener>,
     door: Door,
     sessions_max: usize,
@@ -168,7 +170,7 @@ impl Server {
         let nofile = raise_descriptor_limit();
         let poll = Poll::new().map_err(ServerError::Loop)?;
         let signals = Signals::install().map_err(ServerError::Loop)?;
-        let filters = filter::compile(&Wanted { nesting: true, ..Wanted::default() })?;
+        let filters = compile_filters(&options.config)?;
         let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 3);
         let sessions_max = sessions_max(&options.config, nofile.1);
         let server = Self {
@@ -221,8 +223,9 @@ impl Server {
             }
         }
         for uid in uids {
-            if self.pool_for(crate::config::DEFAULT_PROFILE, uid).is_some_and(|(_, new)| new) {
-                log::info!("keeping environments warm for uid {uid}");
+            match self.pool_for(crate::config::DEFAULT_PROFILE, uid) {
+                Ok(_) => log::info!("keeping environments warm for uid {uid}"),
+                Err(denial) => log::error!("nothing is kept warm for uid {uid}: {denial}"),
             }
         }
         self.settle();
@@ -317,6 +320,12 @@ impl Server {
         // It is closed next, which removes it as well; a passed duplicate elsewhere would not.
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
     }
+}
+
+/// The filters of every profile.
+fn compile_filters(config: &Config) -> Result<HashMap<String, Filters>, FilterError> {
+    let compile = |(name, profile): (&String, &_)| Ok((name.clone(), recipes::filters(profile)?));
+    config.profiles.iter().map(compile).collect()
 }
 
 /// Raises the soft descriptor limit to the hard one, and returns both as they were: commands get

@@ -1,18 +1,17 @@
 //! The pools, each with the template and the zygotes that it decides about.
 
+use super::recipes::{self, Facts};
+use super::slices::{self, Reserved};
 use super::tokens::{Arena, Key};
 use super::visible::Writable;
 use super::wire::{Wire, WireError};
-use crate::config::{Place, Profile};
+use crate::config::{Profile, Quota};
 use crate::filter::Filters;
 use crate::pool::{Pool, Settings, SlotKey};
-use nix::unistd::{Gid, Uid, User};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::time::Duration;
-use zyg_protocol::message::{Bytes, LeaseId, Recipe, ToTemplate};
+use zyg_protocol::message::{LeaseId, Recipe, ToTemplate};
 
 /// How long a zygote may take to get ready. Two hundred times what a slow machine needs.
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -49,6 +48,11 @@ pub(super) struct Entry {
     pub policy: Pool,
     pub recipe: Recipe,
     pub writable: Writable,
+    /// How long a lease of it lasts at most.
+    pub time: Option<Duration>,
+    pub quota: Quota,
+    /// Subordinate ids, kept as long as the pool.
+    pub _reserved: Option<Reserved>,
     pub template: Option<Key>,
     /// Why the latest template could not be used.
     pub template_error: Option<String>,
@@ -74,6 +78,9 @@ impl Pools {
     }
 
     /// Makes a pool, empty and without a template.
+    ///
+    /// # Errors
+    /// Why environments of this profile cannot be had, in words for a client.
     pub fn add(
         &mut self,
         name: &str,
@@ -81,26 +88,20 @@ impl Pools {
         uid: u32,
         nofile: (u64, u64),
         filters: &Filters,
-    ) -> usize {
-        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-        let gid = user.as_ref().map_or_else(|| own_gid(uid), |user| user.gid);
-        let writable = writable(profile, user.as_ref());
+    ) -> Result<usize, String> {
+        let reserved = if recipes::wants_slices(profile) {
+            // One more, for the template itself.
+            Some(slices::reserve(profile.pool.max + 1)?)
+        } else {
+            None
+        };
+        let slices = reserved.as_ref().map(|reserved| reserved.slices);
+        let (recipe, writable) = recipes::recipe(profile, &Facts { uid, nofile, filters, slices });
         let settings = Settings {
             min: profile.pool.min,
             max: profile.pool.max,
             waiters_max: profile.pool.waiters_max,
             spawn_timeout: SPAWN_TIMEOUT,
-        };
-        let recipe = Recipe {
-            uid,
-            gid: gid.as_raw(),
-            user: user.map(|user| user.name),
-            private: writable.private.clone(),
-            layered: writable.layered.clone(),
-            hostname: profile.hostname.clone(),
-            descriptors: nofile,
-            filters: filters.base.clone(),
-            command_filters: filters.command.clone(),
         };
         self.entries.push(Entry {
             profile: name.to_owned(),
@@ -108,12 +109,15 @@ impl Pools {
             policy: Pool::new(settings),
             recipe,
             writable,
+            time: profile.limits.time,
+            quota: profile.quota,
+            _reserved: reserved,
             template: None,
             template_error: None,
             zygotes: HashMap::new(),
             parents: HashMap::new(),
         });
-        self.entries.len() - 1
+        Ok(self.entries.len() - 1)
     }
 
     /// Sends an order to a pool's template. A pool without one gets nothing; nor does one whose
@@ -138,34 +142,4 @@ impl Pools {
     pub fn outbox_max() -> usize {
         TEMPLATE_OUTBOX_MAX
     }
-}
-
-/// The gid for a uid without a name: the server's own for its own uid, else the same number.
-fn own_gid(uid: u32) -> Gid {
-    if uid == nix::unistd::getuid().as_raw() { nix::unistd::getgid() } else { Gid::from_raw(uid) }
-}
-
-/// The profile's writable places for one user: `~` becomes its home, `.` each client's own matter.
-fn writable(profile: &Profile, user: Option<&User>) -> Writable {
-    let mut writable = Writable::default();
-    for place in &profile.writable {
-        match place {
-            Place::WorkingDirectory => writable.cwd = true,
-            Place::Home => {
-                writable.layered.extend(user.map(|user| real(&user.dir)).and_then(below_root))
-            }
-            Place::Path(path) => writable.private.push(Bytes::from(path.as_os_str().as_bytes())),
-        }
-    }
-    writable
-}
-
-/// The path without symbolic links, as a client's getcwd(3) has it.
-fn real(path: &std::path::Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.into())
-}
-
-fn below_root(path: PathBuf) -> Option<Bytes> {
-    let bytes = path.into_os_string().into_encoded_bytes();
-    (bytes.len() > 1).then(|| Bytes::from(bytes))
 }

@@ -9,7 +9,9 @@ use crate::pool::{Event, Time, WaiterKey};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use zyg_protocol::limits::{LABEL_BYTES_MAX, MOUNTS_MAX, PROFILE_NAME_BYTES_MAX, WAIT_MS_MAX};
-use zyg_protocol::message::{Acquire, Denial, LeaseId, Reply, Request, RequestId, ToTemplate};
+use zyg_protocol::message::{
+    Acquire, Denial, LeaseId, Mount, Reply, Request, RequestId, ToTemplate,
+};
 
 /// Unanswered acquires that one session may have. A test framework has one for each thread.
 const PENDING_MAX: usize = 4096;
@@ -65,10 +67,15 @@ impl Server {
             return Err(Denial::Draining);
         }
         let profile = acquire.profile.as_deref().unwrap_or(DEFAULT_PROFILE);
-        let Some((pool, first_use)) = self.pool_for(profile, uid) else {
-            let known = self.config.profiles.keys().cloned().collect();
-            return Err(Denial::NoSuchProfile { asked: profile.to_owned(), known });
-        };
+        self.check_allowed(profile, uid)?;
+        let (pool, first_use) = self.pool_for(profile, uid)?;
+        self.check_quota(pool)?;
+        let entry = &self.pools.entries[pool];
+        if entry.recipe.authority.slices.is_some()
+            && acquire.mounts.iter().any(|mount| matches!(mount, Mount::Bind { .. }))
+        {
+            return bad("this profile shows nothing of the client's, so it takes no bind");
+        }
         let mut view = view(&acquire, &self.pools.entries[pool].writable)
             .map_err(|reason| Denial::BadRequest { reason })?;
         if view.trees.is_empty() {
@@ -91,14 +98,48 @@ impl Server {
     }
 
     /// The pool for a profile and uid, made if need be, and whether it was.
-    pub(super) fn pool_for(&mut self, profile: &str, uid: u32) -> Option<(usize, bool)> {
+    ///
+    /// # Errors
+    /// No such profile, or one that cannot be had here.
+    pub(super) fn pool_for(&mut self, profile: &str, uid: u32) -> Result<(usize, bool), Denial> {
         if let Some(pool) = self.pools.find(profile, uid) {
-            return Some((pool, false));
+            return Ok((pool, false));
         }
-        let recipe = self.config.profiles.get(profile)?;
-        let pool = self.pools.add(profile, recipe, uid, self.nofile, &self.filters);
+        let filters = self.filters.get(profile);
+        let (Some(recipe), Some(filters)) = (self.config.profiles.get(profile), filters) else {
+            let known = self.config.profiles.keys().cloned().collect();
+            return Err(Denial::NoSuchProfile { asked: profile.to_owned(), known });
+        };
+        let pool = self
+            .pools
+            .add(profile, recipe, uid, self.nofile, filters)
+            .map_err(|reason| Denial::BuildFailing { reason })?;
         self.tell(pool, Event::TimePassed);
-        Some((pool, true))
+        Ok((pool, true))
+    }
+
+    /// Whether this uid may ask for the profile: it, or one of its groups, is listed, or nobody is.
+    fn check_allowed(&self, profile: &str, uid: u32) -> Result<(), Denial> {
+        let Some(recipe) = self.config.profiles.get(profile) else { return Ok(()) };
+        if recipe.allows(uid) {
+            return Ok(());
+        }
+        Err(Denial::NotAllowed { profile: profile.to_owned(), uid })
+    }
+
+    /// Whether the pool's user may have one more lease, or wait for one.
+    fn check_quota(&self, pool: usize) -> Result<(), Denial> {
+        let entry = &self.pools.entries[pool];
+        let counts = entry.policy.counts();
+        let exceeded =
+            |what: &str, limit: u32| Denial::QuotaExceeded { what: what.to_owned(), limit };
+        if let Some(limit) = entry.quota.leases.filter(|limit| counts.leased >= *limit) {
+            return Err(exceeded("leases", limit));
+        }
+        if let Some(limit) = entry.quota.waiters.filter(|limit| counts.waiters >= *limit) {
+            return Err(exceeded("waiters", limit));
+        }
+        Ok(())
     }
 
     /// Goes on with an acquire whose mount sources are open.

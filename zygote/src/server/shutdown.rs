@@ -143,6 +143,15 @@ impl Server {
         };
         match crate::config::Config::load(file) {
             Ok(config) => {
+                let filters = match super::compile_filters(&config) {
+                    Ok(filters) => filters,
+                    Err(error) => {
+                        return log::error!(
+                            "configuration not reloaded, the old one stays: {error}"
+                        );
+                    }
+                };
+                self.filters = filters;
                 log::info!("configuration reloaded: it holds for pools made from now on");
                 self.config = config;
             }

@@ -16,6 +16,10 @@ pub(super) struct Writable {
     pub layered: Vec<Bytes>,
     /// Whether the client's working directory is to be writable.
     pub cwd: bool,
+    /// Whether the host's tree is shown at all.
+    pub host: bool,
+    /// A private home directory instead of the client's.
+    pub home: Option<Bytes>,
 }
 
 /// What init attaches, and the trees that the template opens for it.
@@ -38,11 +42,13 @@ pub(super) fn view(acquire: &Acquire, writable: &Writable) -> Result<View, Strin
     let targets = mount_targets(&acquire.mounts)?;
     let mut view = View::default();
     let cwd = acquire.cwd.as_ref().map(|cwd| checked(cwd, "working directory")).transpose()?;
-    if let Some(cwd) = cwd.filter(|cwd| !is_below_any(cwd, &targets)) {
+    if let Some(cwd) = cwd.filter(|cwd| writable.host && !is_below_any(cwd, &targets)) {
         view.show_cwd(cwd, writable);
     }
     let program = acquire.program.as_ref().map(|path| checked(path, "program")).transpose()?;
-    if let Some(program) = program.filter(|program| !is_below_any(program, &targets)) {
+    if let Some(program) =
+        program.filter(|program| writable.host && !is_below_any(program, &targets))
+    {
         let in_cwd = cwd.is_some_and(|cwd| view.shows(cwd) && program.starts_with(cwd));
         if !in_cwd {
             view.show_program(program, writable);
@@ -52,6 +58,13 @@ pub(super) fn view(acquire: &Acquire, writable: &Writable) -> Result<View, Strin
         view.add(mount)?;
     }
     Ok(view)
+}
+
+/// Where commands start that would start in the client's working directory, if that is not to be
+/// seen: at home.
+pub(super) fn instead_of_cwd(writable: &Writable) -> Option<Bytes> {
+    let home = || writable.home.clone().unwrap_or_else(|| Bytes::from(&b"/"[..]));
+    (!writable.host).then(home)
 }
 
 impl View {
@@ -179,7 +192,13 @@ mod tests {
     }
 
     fn writable() -> Writable {
-        Writable { private: vec![b("/tmp"), b("/run")], layered: vec![b("/home/u")], cwd: true }
+        Writable {
+            private: vec![b("/tmp"), b("/run")],
+            layered: vec![b("/home/u")],
+            cwd: true,
+            host: true,
+            home: None,
+        }
     }
 
     fn seen(cwd: &str, program: Option<&str>, mounts: Vec<Mount>) -> Result<View, String> {

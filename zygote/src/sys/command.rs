@@ -30,6 +30,8 @@ pub struct Prepared {
     terminal: Option<RawFd>,
     /// Resource, soft and hard limit.
     rlimits: Vec<(u32, u64, u64)>,
+    /// The same, for limits that are not to be exceeded.
+    caps: Vec<(u32, u64, u64)>,
     umask: u32,
     filters: Vec<Vec<u8>>,
 }
@@ -55,6 +57,7 @@ impl Prepared {
             descriptors: Vec::new(),
             terminal: None,
             rlimits: Vec::new(),
+            caps: Vec::new(),
             umask: 0o022,
             filters: Vec::new(),
         }
@@ -78,6 +81,11 @@ impl Prepared {
     /// Sets a resource limit (setrlimit(2)); limits beyond the caller's own hard one are lowered.
     pub fn rlimit(&mut self, resource: u32, soft: u64, hard: u64) {
         self.rlimits.push((resource, soft, hard));
+    }
+
+    /// Lowers a resource limit where it is above these values.
+    pub fn cap_rlimit(&mut self, resource: u32, soft: u64, hard: u64) {
+        self.caps.push((resource, soft, hard));
     }
 
     /// Sets the file mode creation mask.
@@ -166,7 +174,10 @@ impl Prepared {
             }
             libc::umask(self.umask);
             for (resource, soft, hard) in &self.rlimits {
-                limit(*resource, *soft, *hard).map_err(step(Step::Rlimits))?;
+                limit(*resource, *soft, *hard, false).map_err(step(Step::Rlimits))?;
+            }
+            for (resource, soft, hard) in &self.caps {
+                limit(*resource, *soft, *hard, true).map_err(step(Step::Rlimits))?;
             }
             Errno::result(libc::chdir(self.cwd.as_ptr())).map_err(step(Step::Chdir))?;
         }
@@ -209,16 +220,18 @@ impl Prepared {
     }
 }
 
-/// Sets one limit, lowered to what the caller's hard limit allows. Runs in the child.
+/// Sets one limit, lowered to what the caller's hard limit allows, and if it is only to `lower`, to
+/// the caller's soft one as well. Runs in the child.
 ///
 /// # Safety
 /// System calls on integers only; safe in a vfork's child.
-unsafe fn limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+unsafe fn limit(resource: u32, soft: u64, hard: u64, lower: bool) -> Result<(), Errno> {
     // SAFETY: all of rlimit is integers; the pointers outlive the calls.
     unsafe {
         let mut current: libc::rlimit = std::mem::zeroed();
         Errno::result(libc::getrlimit(resource, &raw mut current))?;
         let hard = hard.min(current.rlim_max);
+        let soft = if lower { soft.min(current.rlim_cur) } else { soft };
         let wanted = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
         Errno::result(libc::setrlimit(resource, &raw const wanted)).map(drop)
     }

@@ -3,13 +3,13 @@
 
 use nix::errno::Errno;
 
-/// Empties the capability bounding set, so that no program executed from here on gains a
-/// capability, not even one run by uid 0.
+/// Leaves in the capability bounding set only what `kept` has (one bit each), so that no program
+/// executed from here on gains any other, not even one run by uid 0.
 ///
 /// # Errors
 /// `EPERM` without `CAP_SETPCAP` in the caller's user namespace.
-pub fn empty_bounding_set() -> Result<(), Errno> {
-    for capability in 0..64 {
+pub fn bound_capabilities(kept: u64) -> Result<(), Errno> {
+    for capability in (0..64).filter(|capability| kept & (1 << capability) == 0) {
         // SAFETY: integers only.
         let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
         match Errno::result(result) {
@@ -18,6 +18,36 @@ pub fn empty_bounding_set() -> Result<(), Errno> {
             Err(Errno::EINVAL) if capability > 0 => return Ok(()),
             Err(errno) => return Err(errno),
         }
+    }
+    Ok(())
+}
+
+/// Hands these capabilities on to programs executed from here on, also to those of a uid other than
+/// 0 (the ambient set, Linux 4.3). The caller's own stay as they are.
+///
+/// # Errors
+/// `EPERM` where the caller does not have them.
+pub fn hand_on_capabilities(handed: u64) -> Result<(), Errno> {
+    const VERSION_3: u32 = 0x2008_0522;
+    if handed == 0 {
+        return Ok(());
+    }
+    // capget(2): a header, then effective, permitted and inheritable, the lower 32 bits first.
+    let mut header = [VERSION_3, 0];
+    let mut sets = [0u32; 6];
+    // SAFETY: the header and the two triples are laid out as the kernel has them for version 3.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr())
+    })?;
+    (sets[2], sets[5]) = (handed as u32, (handed >> 32) as u32);
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) })?;
+    for capability in (0..64).filter(|capability| handed & (1 << capability) != 0) {
+        // SAFETY: integers only.
+        let raised = unsafe {
+            libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+        };
+        Errno::result(raised)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, raise, sigaction, sigprocmask,
 };
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, Pid};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::process::exit;
 use zyg_protocol::message::{ExitStatus, Usage};
@@ -41,11 +41,14 @@ const ZYGOTE_NAMESPACES: i32 = libc::CLONE_NEWUSER
 /// # Errors
 /// That of clone3(2) (Linux 5.3): `ENOSPC` at a namespace limit (`/proc/sys/user/max_*`), `EPERM`
 /// where user namespaces are forbidden, `EAGAIN` at a process limit.
-pub fn clone_zygote() -> Result<Cloned, Errno> {
+///
+/// With `own_network` the child has a network namespace of its own as well.
+pub fn clone_zygote(own_network: bool) -> Result<Cloned, Errno> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all of clone_args is integers, for which zero is a value.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = (ZYGOTE_NAMESPACES | libc::CLONE_PIDFD) as u64;
+    let network = if own_network { libc::CLONE_NEWNET } else { 0 };
+    arguments.flags = (ZYGOTE_NAMESPACES | network | libc::CLONE_PIDFD) as u64;
     arguments.pidfd = &raw mut pidfd as u64;
     arguments.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM the child has a copy of the caller's memory, stack included, and
@@ -187,7 +190,7 @@ pub fn reset_scheduling() {
 /// That of fork(2).
 pub fn daemonize() -> Result<(), Errno> {
     // SAFETY: the process has one thread (the caller's promise), so the child may do anything.
-    match unsafe { fork() }? {
+    match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { .. } => exit(0),
         ForkResult::Child => nix::unistd::setsid().map(drop),
     }
@@ -207,4 +210,34 @@ pub fn take_default_action(signal: Signal) -> Result<(), Errno> {
     // SAFETY: this was the action before, so whoever set it has seen to its safety.
     unsafe { sigaction(signal, &before) }?;
     raised
+}
+
+/// Which side of a fork runs.
+#[derive(Debug)]
+pub enum Forked {
+    /// The caller.
+    Parent {
+        /// The child, to be waited for.
+        child: Pid,
+    },
+    /// The new process.
+    Child,
+}
+
+/// Forks the caller, which must have one thread, as every process of this crate has.
+///
+/// # Errors
+/// That of fork(2).
+pub fn fork() -> Result<Forked, Errno> {
+    // SAFETY: no other thread exists that could hold a lock, so the child may do anything.
+    Ok(match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Forked::Parent { child },
+        ForkResult::Child => Forked::Child,
+    })
+}
+
+/// Ends a forked child at once, without running what its parent has registered for its own exit.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: ends the process; nothing of it runs any more.
+    unsafe { libc::_exit(code) }
 }

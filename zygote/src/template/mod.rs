@@ -6,6 +6,8 @@
 //!
 //! It depends on neither the server nor the pool, starts no thread, and never runs a command.
 
+mod authority;
+mod etc;
 mod family;
 mod namespaces;
 mod tree;
@@ -25,8 +27,9 @@ use zyg_protocol::limits::MESSAGE_BYTES_MAX;
 use zyg_protocol::message::{Bytes, Failure, FromTemplate, Recipe, Step, ToTemplate, Tree};
 use zyg_protocol::socket::{ReceiveError, borrow, receive, send};
 
-pub(crate) use namespaces::{Namespaces, write_id_maps};
-pub(crate) use tree::{Layout, PrivatePath, mode_of};
+pub(crate) use authority::write_id_maps;
+pub(crate) use namespaces::{Namespaces, set_up_network};
+pub(crate) use tree::{Late, Layout, PrivatePath, cover_empty, mode_of};
 
 /// The argument that makes the binary take this role.
 pub const ROLE: &str = "template";
@@ -126,17 +129,18 @@ struct Template {
 
 impl Template {
     fn build(recipe: Recipe) -> Result<Self, Failure> {
-        namespaces::become_user(&recipe)?;
+        authority::enter(&recipe.authority)?;
         // A session of its own: no terminal, no process group shared with whoever started it.
         let _ = nix::unistd::setsid();
-        let mut namespaces = Namespaces::create(recipe.uid, recipe.gid)?;
+        let mut namespaces = Namespaces::create(recipe.network)?;
         let layout = Layout::build(&recipe)?;
         namespaces.tree_is_built()?;
-        install_filters(&recipe.filters)?;
+        install_filters(&recipe.confinement.filters)?;
         let children =
             SignalFd::with_flags(&child_mask()?, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
                 .at(Step::Events)?;
-        Ok(Self { layout, namespaces, family: Family::default(), children, recipe })
+        let family = Family::new(&recipe);
+        Ok(Self { layout, namespaces, family, children, recipe })
     }
 
     fn serve(mut self, mut link: Link) -> ExitCode {
@@ -184,7 +188,7 @@ impl Template {
             Ok(born) => {
                 let fds = [born.pidfd.as_fd(), born.lifeline.as_fd(), born.channel.as_fd()];
                 let told = link.send_with(&FromTemplate::Spawned { slot }, &fds);
-                self.family.adopt(slot, born.pid, born.pidfd);
+                self.family.adopt(slot, born);
                 if let Err(failure) = told {
                     // It ends by itself, since its lifeline has no other end any more.
                     link.send(&FromTemplate::SpawnFailed { slot, failure });

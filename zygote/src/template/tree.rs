@@ -11,19 +11,19 @@
 //! ```
 //! Small on purpose: each clone copies every mount in it.
 
-use super::c_path;
+use super::{c_path, etc};
 use crate::failure::At;
 use crate::sys::mount::{attach, attr, copy_tree, make_read_only, set_attributes};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use zyg_protocol::message::{Bytes, Failure, Recipe, Step, Tree};
+use zyg_protocol::message::{Bytes, Failure, Network, Recipe, Root, Step, Tree, View};
 
 /// Where the new root is put together: any directory that is there, since it is only covered until
 /// the new root takes its place.
@@ -58,23 +58,52 @@ pub(crate) struct Layout {
     pub layered: Vec<CString>,
     /// Those that were asked to be layered and cannot be.
     pub read_only: Vec<Bytes>,
+    /// What lies in a place that each zygote makes anew, and so has to be put there by each.
+    pub late: Late,
 }
+
+/// Parts of the view that init puts in place, last of all.
+#[derive(Debug, Default)]
+pub(crate) struct Late {
+    /// Where a mount is kept for zygotes to copy, and where it is to be seen.
+    pub binds: Vec<(CString, Bytes)>,
+    /// Paths that are to look empty.
+    pub hidden: Vec<CString>,
+    /// Paths that are to be read-only although what is around them is not.
+    pub read_only: Vec<CString>,
+}
+
+/// Where mounts for [`Late::binds`] are kept: below a mount point that each zygote covers.
+const STORE: &str = "/dev/pts";
 
 impl Layout {
     /// Builds the tree and enters it. Call in a mount namespace of one's own.
     pub(super) fn build(recipe: &Recipe) -> Result<Self, Failure> {
-        let private = private_paths(&recipe.private);
-        let root = mount_root()?;
-        show_host(&root, &private)?;
-        build_dev(&root)?;
-        build_sys(&root);
-        let proc = root.join("proc");
-        fs::create_dir(&proc).at(Step::Proc)?;
-        show("/proc".as_ref(), &proc, 0).at_subject(Step::Proc, "/proc")?;
+        let view = &recipe.view;
+        let private = private_paths(view);
+        let root = start_root(view)?;
+        match &view.root {
+            Root::Host => show_host(&root, &private)?,
+            Root::Empty => {
+                let etc = if view.minimal_etc { &etc::SHOWN[..] } else { &[] };
+                let etc = etc.iter().map(|path| Bytes::from(path.as_bytes()));
+                show_listed(&root, view.shown.iter().cloned().chain(etc))?;
+            }
+            Root::Directory(_) => {}
+        }
+        if view.minimal_etc {
+            let authority = &recipe.authority;
+            let inside = crate::init::inside(authority, (authority.uid, authority.gid));
+            etc::build(&root, inside)?;
+        }
+        build_dev(&root, matches!(view.root, Root::Directory(_)))?;
+        build_sys(&root, recipe.network)?;
+        build_proc(&root)?;
         let private = private.into_iter().filter_map(|path| mount_point(&root, path)).collect();
+        let late = place_parts(&root, view)?;
         enter(&root)?;
-        let mut layout = Self { private, layered: Vec::new(), read_only: Vec::new() };
-        for path in &recipe.layered {
+        let mut layout = Self { private, layered: Vec::new(), read_only: Vec::new(), late };
+        for path in &view.layered {
             layout.add_layered(path)?;
         }
         Ok(layout)
@@ -105,18 +134,22 @@ impl Layout {
     }
 }
 
-/// The private paths that the host has as directories, by their real names.
-fn private_paths(asked: &[Bytes]) -> Vec<(PathBuf, u32)> {
+/// The private paths with their modes. Where the host's tree is shown, those that it has as
+/// directories, by their real names.
+fn private_paths(view: &View) -> Vec<(PathBuf, u32)> {
+    let host = view.root == Root::Host;
     let mut paths: Vec<(PathBuf, u32)> = Vec::new();
-    for path in asked {
-        let Ok(real) = fs::canonicalize(OsStr::from_bytes(path)) else {
-            continue;
+    for path in &view.private {
+        let asked = Path::new(OsStr::from_bytes(path));
+        let real = fs::canonicalize(asked).unwrap_or_else(|_| asked.to_owned());
+        let path = if host { real } else { asked.to_owned() };
+        let mode = match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => metadata.permissions().mode() & 0o7777,
+            _ if host => continue,
+            _ => 0o755,
         };
-        match fs::metadata(&real) {
-            Ok(metadata) if metadata.is_dir() && !paths.iter().any(|(path, _)| *path == real) => {
-                paths.push((real, metadata.permissions().mode() & 0o7777));
-            }
-            _ => {}
+        if !paths.iter().any(|(other, _)| *other == path) {
+            paths.push((path, mode));
         }
     }
     // A private path before those below it.
@@ -124,15 +157,61 @@ fn private_paths(asked: &[Bytes]) -> Vec<(PathBuf, u32)> {
     paths
 }
 
-fn mount_root() -> Result<PathBuf, Failure> {
+/// Puts what the tree starts from at a place where it can be completed.
+fn start_root(view: &View) -> Result<PathBuf, Failure> {
     let place = WORKPLACES.iter().find(|place| Path::new(place).is_dir());
     let Some(place) = place else {
         return Err(Errno::ENOENT).at_subject(Step::Root, WORKPLACES.join(", "));
     };
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("zyg"), *place, Some("tmpfs"), flags, Some("mode=755"))
-        .at_subject(Step::Root, place)?;
+    if let Root::Directory(directory) = &view.root {
+        let attributes = attr::RDONLY | attr::NOSUID | attr::NODEV;
+        show(Path::new(OsStr::from_bytes(directory)), place.as_ref(), attributes)
+            .at_subject(Step::Root, directory)?;
+    } else {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(Some("zyg"), *place, Some("tmpfs"), flags, Some("mode=755"))
+            .at_subject(Step::Root, place)?;
+    }
     Ok(PathBuf::from(place))
+}
+
+/// Shows the listed paths of the host, read-only. One that the host does not have is not shown.
+fn show_listed(root: &Path, listed: impl Iterator<Item = Bytes>) -> Result<(), Failure> {
+    for path in listed.flat_map(|pattern| expand(&pattern)) {
+        let target = root.join(path.strip_prefix("/").unwrap_or(&path));
+        let subject = path.as_os_str().as_bytes();
+        let Ok(kind) = fs::symlink_metadata(&path) else { continue };
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).at_subject(Step::HostDirectory, subject)?;
+        }
+        show_entry(&path, &target, kind.file_type()).at_subject(Step::HostDirectory, subject)?;
+    }
+    Ok(())
+}
+
+/// The paths that a pattern stands for: itself, or with a trailing `*` all that begin so.
+fn expand(pattern: &Bytes) -> Vec<PathBuf> {
+    let Some(prefix) = pattern.strip_suffix(b"*") else {
+        return vec![PathBuf::from(OsStr::from_bytes(pattern))];
+    };
+    let prefix = Path::new(OsStr::from_bytes(prefix));
+    let (Some(directory), Some(start)) = (prefix.parent(), prefix.file_name()) else {
+        return Vec::new();
+    };
+    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    entries
+        .filter(|entry| entry.file_name().as_bytes().starts_with(start.as_bytes()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn show_entry(source: &Path, target: &Path, kind: fs::FileType) -> Result<(), Errno> {
+    if kind.is_symlink() {
+        return fs::read_link(source).and_then(|to| symlink(to, target)).map_err(errno_of);
+    }
+    let placed = if kind.is_dir() { fs::create_dir(target) } else { fs::write(target, "") };
+    placed.map_err(errno_of)?;
+    show(source, target, attr::RDONLY | attr::NOSUID | attr::NODEV)
 }
 
 /// Shows each top-level name of the host, read-only, but for what is private or made anew.
@@ -147,13 +226,8 @@ fn show_host(root: &Path, private: &[(PathBuf, u32)]) -> Result<(), Failure> {
             Ok(())
         } else if private.iter().any(|(path, _)| *path == source) {
             fs::create_dir(&target).map_err(errno_of)
-        } else if kind.is_symlink() {
-            fs::read_link(&source).and_then(|to| symlink(to, &target)).map_err(errno_of)
         } else {
-            let placed =
-                if kind.is_dir() { fs::create_dir(&target) } else { fs::write(&target, "") };
-            let attributes = attr::RDONLY | attr::NOSUID | attr::NODEV;
-            placed.map_err(errno_of).and_then(|()| show(&source, &target, attributes))
+            show_entry(&source, &target, kind)
         };
         // What cannot be shown (a dead network mount, say) stays empty: less is visible, not more.
         if let Err(errno) = shown {
@@ -171,10 +245,18 @@ fn show(source: &Path, target: &Path, attributes: u64) -> Result<(), Errno> {
     attach(tree.as_fd(), &c_name(target)?)
 }
 
-fn build_dev(root: &Path) -> Result<(), Failure> {
+/// `/dev`, on the root's tmpfs, or where the root is a directory of the host on one of its own.
+fn build_dev(root: &Path, own: bool) -> Result<(), Failure> {
     let dev = root.join("dev");
-    for directory in [dev.clone(), dev.join("pts"), dev.join("shm")] {
-        fs::create_dir(&directory).at_subject(Step::Dev, "/dev")?;
+    if own {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+        mount(Some("zyg"), &dev, Some("tmpfs"), flags, Some("mode=755"))
+            .at_subject(Step::Dev, "/dev")?;
+    } else {
+        fs::create_dir(&dev).at_subject(Step::Dev, "/dev")?;
+    }
+    for directory in ["pts", "shm"] {
+        fs::create_dir(dev.join(directory)).at_subject(Step::Dev, directory)?;
     }
     for name in DEVICES {
         let (source, target) = (Path::new("/dev").join(name), dev.join(name));
@@ -189,20 +271,113 @@ fn build_dev(root: &Path) -> Result<(), Failure> {
     for (name, to) in LINKS {
         symlink(to, dev.join(name)).at_subject(Step::Dev, name)?;
     }
-    Ok(())
+    if own { make_read_only(&c_name(&dev).at(Step::Dev)?).at(Step::Dev) } else { Ok(()) }
 }
 
-/// A sysfs of the template's own network namespace shows no interface of the host's. Where the
-/// host's own /sys is masked, as in many containers, none may be mounted: it stays empty.
-fn build_sys(root: &Path) {
-    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+/// The host's, to be covered by each zygote's own.
+fn build_proc(root: &Path) -> Result<(), Failure> {
+    let proc = root.join("proc");
+    if !proc.is_dir() {
+        fs::create_dir(&proc).at_subject(Step::Proc, "/proc")?;
+    }
+    show("/proc".as_ref(), &proc, 0).at_subject(Step::Proc, "/proc")
+}
+
+/// Puts the profile's own mounts and hidden places into the tree; those that lie where each zygote
+/// has something of its own are left to it.
+fn place_parts(root: &Path, view: &View) -> Result<Late, Failure> {
+    let mut late = Late::default();
+    let anew = |path: &Bytes| {
+        let path = Path::new(OsStr::from_bytes(path));
+        let places = view.private.iter().chain(&view.layered);
+        view.root_overlay
+            || places.map(|place| OsStr::from_bytes(place)).any(|place| path.starts_with(place))
+    };
+    for (index, bind) in view.binds.iter().enumerate() {
+        if anew(&bind.target) {
+            let store = format!("{STORE}/{index}");
+            attach_bind(root, &bind.source, store.as_bytes(), bind.read_only)?;
+            let store = CString::new(store).map_err(|_| Errno::EINVAL).at(Step::AttachMount)?;
+            late.binds.push((store, bind.target.clone()));
+        } else {
+            attach_bind(root, &bind.source, &bind.target, bind.read_only)?;
+        }
+    }
+    for path in &view.hidden {
+        if anew(path) {
+            late.hidden.push(c_path(path, Step::HostDirectory)?);
+        } else {
+            hide(root, path)?;
+        }
+    }
+    if view.root != Root::Empty {
+        let exceptions = view.shown.iter().flat_map(expand).filter_map(|path| c_name(&path).ok());
+        late.read_only.extend(exceptions);
+    }
+    Ok(late)
+}
+
+/// One of the profile's own mounts. Its target is made where the tree can be written.
+fn attach_bind(root: &Path, source: &Bytes, target: &[u8], read_only: bool) -> Result<(), Failure> {
+    let source_path = Path::new(OsStr::from_bytes(source));
+    let place = root.join(OsStr::from_bytes(target.strip_prefix(b"/").unwrap_or(target)));
+    let metadata = fs::metadata(source_path).at_subject(Step::OpenTree, source)?;
+    if !place.exists() {
+        let made = if metadata.is_dir() {
+            fs::create_dir_all(&place)
+        } else {
+            place.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&place, ""))
+        };
+        made.at_subject(Step::MountPoint, target)?;
+    }
+    let attributes = attr::NOSUID | attr::NODEV | if read_only { attr::RDONLY } else { 0 };
+    show(source_path, &place, attributes).at_subject(Step::AttachMount, target)
+}
+
+/// Covers what is to look empty.
+fn hide(root: &Path, path: &Bytes) -> Result<(), Failure> {
+    let target = root.join(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)));
+    let target = c_name(&target).at_subject(Step::HostDirectory, path)?;
+    cover_empty(&target).at_subject(Step::HostDirectory, path)
+}
+
+/// Makes a path look empty: a directory by an empty one over it, anything else by `/dev/null`. What
+/// does not exist is hidden already.
+pub(crate) fn cover_empty(target: &CStr) -> Result<(), Errno> {
+    match fs::metadata(OsStr::from_bytes(target.to_bytes())) {
+        Ok(metadata) if metadata.is_dir() => {
+            let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+            mount(Some("zyg"), target, Some("tmpfs"), flags, Some("mode=755,size=4k,nr_inodes=2"))
+        }
+        Ok(_) => {
+            let tree = copy_tree(c"/dev/null")?;
+            set_attributes(tree.as_fd(), attr::RDONLY | attr::NOSUID)?;
+            attach(tree.as_fd(), target)
+        }
+        Err(_) => Ok(()),
+    }
+}
+
+/// A sysfs of the template's own network namespace shows no interface of the host's; with the
+/// host's network it is the host's. Where the host's own /sys is masked, as in many containers, none
+/// may be mounted: it stays empty.
+fn build_sys(root: &Path, network: Network) -> Result<(), Failure> {
     let target = root.join("sys");
-    let mounted = fs::create_dir(&target)
-        .map_err(errno_of)
-        .and_then(|()| mount(Some("sysfs"), &target, Some("sysfs"), flags, None::<&str>));
+    if !target.is_dir() {
+        fs::create_dir(&target).at_subject(Step::Sys, "/sys")?;
+    }
+    let mounted = if network == Network::Host {
+        let attributes = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
+        show("/sys".as_ref(), &target, attributes)
+    } else {
+        let flags =
+            MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("sysfs"), &target, Some("sysfs"), flags, None::<&str>)
+    };
     if let Err(errno) = mounted {
         log::warn!("/sys stays empty in environments: the kernel refuses a sysfs here: {errno}");
     }
+    Ok(())
 }
 
 /// The mount point of a private path, made if it lies on the new root itself.

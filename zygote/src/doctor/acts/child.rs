@@ -21,13 +21,14 @@ const PATIENCE_MS: u16 = 20_000;
 pub(super) fn in_clone(act: impl FnOnce() -> Done) -> Done {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     let (told, tell) = pipe2(OFlag::O_CLOEXEC).doing("make a pipe")?;
-    match process::clone_zygote() {
+    match process::clone_zygote(false) {
         Err(errno) => {
             Err(errno).doing("clone a zygote").map_err(|trouble| within(Step::ZygoteClone, trouble))
         }
         Ok(Cloned::Child) => {
             drop(told);
-            let done = write_id_maps(uid, gid).map_err(Trouble::from).and_then(|()| act());
+            let done =
+                write_id_maps((uid, gid), (uid, gid)).map_err(Trouble::from).and_then(|()| act());
             let (errno, detail) = match &done {
                 Ok(detail) => (0, detail),
                 Err(trouble) => (trouble.errno, &trouble.detail),

@@ -82,7 +82,7 @@ fn in_path(name: &str) -> Option<PathBuf> {
 /// Maps a range in a child's user namespace, as a server would.
 pub(super) fn map_range() -> Done {
     let root = getuid().is_root();
-    let held = Held::start(clone_zygote, "clone a zygote")?;
+    let held = Held::start(|| clone_zygote(false), "clone a zygote")?;
     let kinds = [("/etc/subuid", "uid_map", "newuidmap"), ("/etc/subgid", "gid_map", "newgidmap")];
     for (grants, file, program) in kinds {
         let map = format!("/proc/{}/{file}", held.pid);

@@ -17,7 +17,7 @@ use zyg_protocol::message::{Failure, Step};
 pub(super) fn enter_user() -> Result<(), Failure> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     unshare(CloneFlags::CLONE_NEWUSER).at(Step::UserNamespace)?;
-    write_id_maps(uid, gid)
+    write_id_maps((uid, gid), (uid, gid))
 }
 
 /// Enters a mount namespace too, cut off from the one outside.
@@ -67,7 +67,7 @@ pub(super) fn other(kind: &str) -> Done {
 pub(super) fn zygote_clone() -> Done {
     enter_mount()?;
     unshare(CloneFlags::CLONE_NEWNET).at(Step::NetNamespace)?;
-    let held = Held::start(process::clone_zygote, "clone a zygote")?;
+    let held = Held::start(|| process::clone_zygote(false), "clone a zygote")?;
     let mut fds = [PollFd::new(held.pidfd.as_fd(), PollFlags::POLLIN)];
     if poll(&mut fds, PollTimeout::ZERO).doing("poll a pidfd")? != 0 {
         return Err(Trouble::plain("a living process is reported dead by its pidfd"));

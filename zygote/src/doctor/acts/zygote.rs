@@ -56,22 +56,24 @@ fn start_template() -> Result<(OwnedFd, Child), Trouble> {
 /// What the default profile asks for.
 fn recipe(uid: u32, gid: u32) -> Result<Recipe, Trouble> {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-    let mut recipe = Recipe { uid, gid, ..Recipe::default() };
+    let mut recipe = Recipe::default();
+    (recipe.authority.uid, recipe.authority.gid) = (uid, gid);
     for place in Profile::default().writable {
         match place {
-            Place::Path(path) => recipe.private.push(Bytes::from(path.as_os_str().as_bytes())),
+            Place::Path(path) => recipe.view.private.push(Bytes::from(path.as_os_str().as_bytes())),
             Place::Home => {
                 let home = user.iter().map(|user| Bytes::from(user.dir.as_os_str().as_bytes()));
-                recipe.layered.extend(home);
+                recipe.view.layered.extend(home);
             }
             Place::WorkingDirectory => {}
         }
     }
     let filters = compile(&Wanted { nesting: true, ..Wanted::default() })
         .map_err(|error| Trouble::with_errno(Errno::EOPNOTSUPP, error.to_string()))?;
-    recipe.user = user.map(|user| user.name);
-    recipe.filters = filters.base;
-    recipe.descriptors = getrlimit(Resource::RLIMIT_NOFILE).doing("read the descriptor limit")?;
+    recipe.authority.user = user.map(|user| user.name);
+    recipe.confinement.filters = filters.base;
+    recipe.confinement.descriptors =
+        getrlimit(Resource::RLIMIT_NOFILE).doing("read the descriptor limit")?;
     Ok(recipe)
 }
 

@@ -1,0 +1,159 @@
+//! From a profile and a user to what a template is told to prepare.
+
+use super::visible::Writable;
+use crate::config::{self, Etc, Home, HostPath, Identity, Location, Place, Profile, Seccomp};
+use crate::filter::{self, FilterError, Filters, Wanted};
+use nix::unistd::{Gid, Uid, User};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use zyg_protocol::message::{
+    Authority, Bytes, Confinement, Network, Recipe, Rlimit, Root, Slices, View, ViewBind,
+};
+
+/// What a recipe is made from, beside the profile.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    pub uid: u32,
+    /// Soft and hard descriptor limit that the server was started with.
+    pub nofile: (u64, u64),
+    pub filters: &'a Filters,
+    pub slices: Option<Slices>,
+}
+
+/// The recipe, and what it makes writable.
+pub(super) fn recipe(profile: &Profile, facts: &Facts<'_>) -> (Recipe, Writable) {
+    let user = User::from_uid(Uid::from_raw(facts.uid)).ok().flatten();
+    let gid = user.as_ref().map_or_else(|| own_gid(facts.uid), |user| user.gid);
+    let client_home = user.as_ref().map(|user| real(&user.dir));
+    let writable = writable(profile, client_home.as_deref());
+    let authority = Authority {
+        uid: facts.uid,
+        gid: gid.as_raw(),
+        user: user.map(|user| user.name),
+        inside: match profile.user {
+            config::User::Client => None,
+            config::User::Fixed { uid, gid } => Some((uid, gid)),
+        },
+        slices: facts.slices,
+    };
+    let confinement = Confinement {
+        capabilities: profile.capabilities,
+        filters: facts.filters.base.clone(),
+        command_filters: facts.filters.command.clone(),
+        descriptors: facts.nofile,
+        rlimits: profile.limits.rlimits().into_iter().map(rlimit).collect(),
+    };
+    let recipe = Recipe {
+        authority,
+        view: view(profile, &writable, client_home.as_deref()),
+        network: match profile.network {
+            config::Network::Loopback => Network::Loopback,
+            config::Network::Own => Network::Own,
+            config::Network::Host => Network::Host,
+        },
+        confinement,
+        hostname: profile.hostname.clone(),
+        env: profile
+            .env
+            .iter()
+            .map(|(key, value)| Bytes::from(format!("{key}={value}").into_bytes()))
+            .collect(),
+    };
+    (recipe, writable)
+}
+
+/// The filters that a profile asks for; none where it is off.
+///
+/// # Errors
+/// A name that is no system call's, in the main.
+pub(super) fn filters(profile: &Profile) -> Result<Filters, FilterError> {
+    let (allow, deny) = match &profile.seccomp {
+        Seccomp::Off => return Ok(Filters::default()),
+        Seccomp::Default => (Vec::new(), Vec::new()),
+        Seccomp::Changed { allow, deny } => (allow.clone(), deny.clone()),
+    };
+    filter::compile(&Wanted { allow, deny, nesting: profile.nesting })
+}
+
+/// Whether each zygote is to have ids of its own.
+pub(super) fn wants_slices(profile: &Profile) -> bool {
+    profile.identity == Identity::Slice
+}
+
+fn rlimit((resource, value): (u32, u64)) -> Rlimit {
+    Rlimit { resource, soft: value, hard: value }
+}
+
+fn view(profile: &Profile, writable: &Writable, client_home: Option<&Path>) -> View {
+    let none = Path::new("/nonexistent");
+    let client_home = client_home.unwrap_or(none);
+    let home_inside = match &profile.home {
+        Home::Client => client_home,
+        Home::Private(path) => path,
+    };
+    let bind = |bind: &config::Bind| ViewBind {
+        source: bytes(&bind.source.with_home(client_home)),
+        target: bytes(&bind.target.with_home(home_inside)),
+        read_only: bind.read_only,
+    };
+    let hidden = |location: &Location| bytes(&location.with_home(home_inside));
+    View {
+        root: match &profile.root {
+            config::Root::Host => Root::Host,
+            config::Root::Empty => Root::Empty,
+            config::Root::Directory(path) => Root::Directory(bytes(path)),
+        },
+        root_overlay: profile.root_overlay,
+        shown: profile.read_only.iter().map(pattern).collect(),
+        hidden: profile.hide.iter().map(hidden).collect(),
+        binds: profile.bind.iter().map(bind).collect(),
+        minimal_etc: profile.etc == Etc::Minimal,
+        private: writable.private.clone(),
+        layered: writable.layered.clone(),
+        tmp_bytes: profile.limits.tmp_size,
+        tmp_inodes: profile.limits.tmp_inodes,
+    }
+}
+
+fn pattern(path: &HostPath) -> Bytes {
+    match path {
+        HostPath::Exact(path) => bytes(path),
+        HostPath::Matching { directory, prefix } => bytes(&directory.join(format!("{prefix}*"))),
+    }
+}
+
+/// The profile's writable places for one user: `~` becomes its home, `.` each client's own matter.
+fn writable(profile: &Profile, client_home: Option<&Path>) -> Writable {
+    let host = profile.root == config::Root::Host;
+    let mut writable = Writable { host, ..Writable::default() };
+    for place in &profile.writable {
+        match place {
+            Place::WorkingDirectory => writable.cwd = true,
+            Place::Home => {
+                let below_root = client_home.filter(|home| host && *home != Path::new("/"));
+                writable.layered.extend(below_root.map(bytes));
+            }
+            Place::Path(path) => writable.private.push(bytes(path)),
+        }
+    }
+    if let Home::Private(path) = &profile.home {
+        writable.private.push(bytes(path));
+        writable.home = Some(bytes(path));
+    }
+    writable
+}
+
+/// The gid for a uid without a name: the server's own for its own uid, else the same number.
+fn own_gid(uid: u32) -> Gid {
+    if uid == nix::unistd::getuid().as_raw() { nix::unistd::getgid() } else { Gid::from_raw(uid) }
+}
+
+/// The path without symbolic links, as a client's getcwd(3) has it.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.into())
+}
+
+fn bytes(path: &Path) -> Bytes {
+    Bytes::from(path.as_os_str().as_bytes())
+}
