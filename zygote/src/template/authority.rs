@@ -92,9 +92,10 @@ fn enter_slices(authority: &Authority, slices: &Slices) -> Result<(), Failure> {
             Errno::EPERM,
         ));
     }
+    // Zygotes must not have the groups of whoever started the server.
+    setgroups(&[]).at(Step::BecomeUser)?;
     if getuid().as_raw() != authority.uid || authority.uid == 0 {
         // Root is not mapped: the first slice is the template's own.
-        setgroups(&[]).at(Step::BecomeUser)?;
         put_on(slices.first_uid, slices.first_gid)?;
     }
     Ok(())

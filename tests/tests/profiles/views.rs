@@ -1,0 +1,164 @@
+//! What is seen, and what can be written.
+
+use crate::{outside, printed, server, succeeds};
+use std::fs;
+
+#[test]
+fn strict_shows_programs_and_nothing_of_anybodys() {
+    let server = server("");
+    let secret = zyg_tests::home();
+    assert!(fs::read_dir(&secret).is_ok(), "the control: outside the home can be read");
+    let top = printed(&server, "strict", "ls /");
+    for name in ["root", "srv", "opt", "mnt", "boot"] {
+        assert!(!top.lines().any(|line| line == name), "/{name} shows: {top}");
+    }
+    assert_eq!(printed(&server, "strict", "ls -A /home"), "user");
+    assert_eq!(
+        printed(&server, "strict", "ls -A /home/user /tmp /var/tmp /run/user/* | grep -v :"),
+        ""
+    );
+    assert_eq!(printed(&server, "strict", "cut -d: -f1 /etc/passwd"), "root\nuser\nnobody");
+    assert_ne!(outside("cut -d: -f1 /etc/passwd"), "root\nuser\nnobody", "the control");
+    assert!(!succeeds(&server, "strict", "ls /etc/shadow /etc/hostname"));
+    assert!(!succeeds(
+        &server,
+        "strict",
+        &format!("test -e {}/..?*", server.directory().display())
+    ));
+    assert_eq!(printed(&server, "strict", "pwd; hostname; id -un"), "/home/user\nstrict\nuser");
+    assert!(succeeds(&server, "strict", "awk 'BEGIN{}' && python3 -c 'import ssl, json'"));
+}
+
+#[test]
+fn strict_is_writable_where_it_says_and_nowhere_else() {
+    let server = server("");
+    for place in ["/tmp", "/var/tmp", "/dev/shm", "/run", "/home/user"] {
+        assert!(succeeds(&server, "strict", &format!("echo x > {place}/f")), "{place}");
+        assert!(!succeeds(&server, "strict", &format!("test -e {place}/f")), "{place} is fresh");
+    }
+    for place in ["/", "/etc", "/usr", "/usr/bin", "/dev", "/home", "/var", "/proc", "/sys"] {
+        assert!(!succeeds(&server, "strict", &format!("echo x > {place}/f")), "{place}");
+    }
+}
+
+#[test]
+fn a_private_place_is_bounded_where_the_profile_says() {
+    let server = server("[profile.small.limits]\ntmp_size = \"1M\"\ntmp_inodes = 200\n");
+    let fill = "head -c 3000000 /dev/zero > /tmp/f";
+    assert!(!succeeds(&server, "small", fill));
+    assert!(succeeds(&server, "default", fill), "the control");
+    let many = "cd /tmp && for i in $(seq 300); do : > f$i || exit 1; done";
+    assert!(!succeeds(&server, "small", many));
+    assert!(succeeds(&server, "default", many), "the control");
+}
+
+#[test]
+fn a_whole_tree_is_writable_on_request_and_nothing_is_kept() {
+    let server = server("[profile.whole]\nroot_overlay = true\n");
+    let act = "mkdir /new-at-the-top && echo x > /new-at-the-top/f && cat /new-at-the-top/f";
+    assert_eq!(printed(&server, "whole", act), "x");
+    assert!(!succeeds(&server, "whole", "ls /new-at-the-top"), "the next lease");
+    assert!(!succeeds(&server, "default", act), "the control: read-only without it");
+    assert!(fs::metadata("/new-at-the-top").is_err(), "the host");
+    if zyg_tests::is_root() {
+        let act =
+            "echo x > /usr/bin/zyg-test-x && rm /etc/passwd && ! test -e /etc/passwd && echo ok";
+        assert_eq!(printed(&server, "whole", act), "ok");
+        assert!(
+            fs::metadata("/etc/passwd").is_ok() && fs::metadata("/usr/bin/zyg-test-x").is_err()
+        );
+    }
+    // Still an environment like any other.
+    assert!(succeeds(
+        &server,
+        "whole",
+        "test $$ -lt 10 && ls /proc/1 && touch /tmp/x && ls /dev/null"
+    ));
+}
+
+#[test]
+fn what_is_hidden_looks_empty_wherever_it_lies() {
+    let home = tempfile::Builder::new().prefix(".zyg-test-").tempdir_in(zyg_tests::home()).unwrap();
+    fs::write(home.path().join("key"), "secret").unwrap();
+    let name = home.path().file_name().unwrap().to_str().unwrap();
+    let server = server(&format!(
+        "[profile.careful]\nhide = [\"~/{name}\", \"/etc/passwd\", \"/usr/share\"]\n"
+    ));
+    let list = format!("ls -A ~/{name} /usr/share | grep -v :; cat /etc/passwd");
+    assert_eq!(printed(&server, "careful", &list), "");
+    assert!(printed(&server, "default", &list).contains("key"), "the control");
+    assert!(!succeeds(&server, "careful", &format!("umount ~/{name} || rmdir ~/{name}")));
+}
+
+#[test]
+fn a_profiles_binds_are_really_written_or_refuse_to_be() {
+    let real = tempfile::tempdir_in(zyg_tests::home()).unwrap();
+    let path = real.path().display();
+    let server = server(&format!(
+        "[profile.keep]\nbind = [\"{path}\", {{ source = \"{path}\", target = \"/mnt\", read_only = true }}]\n"
+    ));
+    assert!(succeeds(&server, "keep", &format!("echo kept > {path}/f")));
+    assert_eq!(fs::read_to_string(real.path().join("f")).unwrap(), "kept\n");
+    assert_eq!(printed(&server, "keep", "cat /mnt/f"), "kept");
+    assert!(!succeeds(&server, "keep", "echo no > /mnt/g"));
+    assert!(succeeds(&server, "default", &format!("echo lost > {path}/h")));
+    assert!(!real.path().join("h").exists(), "the control: without the bind it is discarded");
+}
+
+#[test]
+fn an_exception_within_a_writable_place_is_read_only() {
+    let home = tempfile::Builder::new().prefix(".zyg-test-").tempdir_in(zyg_tests::home()).unwrap();
+    let path = home.path().display();
+    let server = server(&format!("[profile.frozen]\nread_only = [\"{path}\"]\n"));
+    let write = format!("touch {path}/f");
+    assert!(!succeeds(&server, "frozen", &write));
+    assert!(succeeds(&server, "frozen", "touch ~/elsewhere"));
+    assert!(succeeds(&server, "default", &write), "the control");
+}
+
+#[test]
+fn a_directory_can_be_the_root() {
+    let tree = tempfile::Builder::new().prefix(".zyg-tree-").tempdir_in(zyg_tests::home()).unwrap();
+    for directory in ["proc", "sys", "dev", "tmp", "bin", "lib", "lib64", "usr", "marker"] {
+        fs::create_dir(tree.path().join(directory)).unwrap();
+    }
+    let server = server(&format!(
+        "[profile.tree]\nroot = \"{}\"\nwritable = [\"/tmp\"]\nbind = [\n\
+         {{ source = \"/usr\", target = \"/usr\", read_only = true }},\n\
+         {{ source = \"/bin\", target = \"/bin\", read_only = true }},\n\
+         {{ source = \"/lib\", target = \"/lib\", read_only = true }},\n\
+         {{ source = \"/lib64\", target = \"/lib64\", read_only = true }}]\n",
+        tree.path().display()
+    ));
+    assert!(printed(&server, "tree", "ls /").lines().any(|line| line == "marker"));
+    assert!(!succeeds(&server, "tree", "ls /etc || ls /home"));
+    assert!(!succeeds(&server, "tree", "touch /marker/x"));
+    assert!(succeeds(&server, "tree", "touch /tmp/x && ls /proc/self && echo x > /dev/null"));
+}
+
+#[test]
+fn variables_and_host_name_are_the_profiles() {
+    let server = server(
+        "[profile.named]\nhostname = \"box\"\nenv = { PROFILE_SAYS = \"a b\", LANG = \"xx\" }\n",
+    );
+    let show = "hostname; echo \"$PROFILE_SAYS\"; echo $LANG";
+    assert_eq!(printed(&server, "named", show), "box\na b\nxx");
+    assert_ne!(printed(&server, "default", show), "box\na b\nxx", "the control");
+}
+
+#[test]
+fn each_network_is_what_it_says() {
+    let server = server(
+        "[profile.own]\nnetwork = \"own\"\nuser = { uid = 0, gid = 0 }\n\
+         [profile.hosts]\nnetwork = \"host\"\n",
+    );
+    let namespace = "readlink /proc/self/ns/net";
+    assert_eq!(printed(&server, "hosts", namespace), outside(namespace));
+    assert_eq!(printed(&server, "networked", namespace), outside(namespace));
+    assert_ne!(printed(&server, "own", namespace), outside(namespace));
+    let address = "ip address add 10.9.8.7/32 dev lo && ip address show dev lo | grep 10.9.8.7";
+    assert!(succeeds(&server, "own", address));
+    assert!(!succeeds(&server, "default", address), "no command owns the usual network");
+    assert!(!succeeds(&server, "hosts", address), "nor the host's");
+    assert!(!outside("ip address show dev lo").contains("10.9.8.7"));
+}
