@@ -45,8 +45,9 @@ pub fn wait_readable(descriptor: impl AsFd, what: &str) {
     assert_eq!(poll(&mut fds, timeout), Ok(1), "{what} did not happen within {PATIENCE:?}");
 }
 
-/// Looks again and again until `look` finds something. For what has no event to wait for; every
-/// look asks the system under test, so no time is slept away.
+/// Looks again and again until `look` finds something. For what has no event to wait for. Nothing
+/// relies on the pause between two looks; without it, looking would keep the processors from what
+/// is looked for.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -54,8 +55,13 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(start.elapsed() < PATIENCE, "{what} did not happen within {PATIENCE:?}");
-        std::thread::park_timeout(Duration::from_millis(1));
+        pause();
     }
+}
+
+/// The pause between two looks.
+fn pause() {
+    std::thread::park_timeout(Duration::from_millis(1));
 }
 
 /// Whether the tests run as root.

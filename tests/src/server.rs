@@ -204,7 +204,7 @@ impl Server {
                 return status;
             }
             assert!(start.elapsed() < PATIENCE, "the server does not end:\n{}", self.log());
-            std::thread::yield_now();
+            crate::pause();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::{ArgMatches, Args, Parser, Subcommand};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Run anything in a fresh, isolated Linux environment, for the price of a ping.
@@ -31,6 +31,15 @@ pub struct Socket {
     /// The server's socket; without it and ZYG_SOCKET, the system's server, else your own one
     #[arg(long, value_name = "PATH", env = "ZYG_SOCKET")]
     pub socket: Option<PathBuf>,
+}
+
+impl Socket {
+    /// The socket that the command line names. One that only `ZYG_SOCKET` names the library finds by
+    /// itself, and knows then whom to advise.
+    pub fn named(&self) -> Option<&Path> {
+        let variable = std::env::var_os("ZYG_SOCKET");
+        self.socket.as_deref().filter(|socket| variable.as_deref() != Some(socket.as_os_str()))
+    }
 }
 
 /// Run a command in a fresh environment
@@ -81,12 +90,7 @@ pub struct Run {
     #[arg(long, value_name = "N")]
     pub json_status_fd: Option<i32>,
     /// The command and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }
 

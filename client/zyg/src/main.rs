@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     };
     let parsed = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) => return misused(&error),
     };
     let done = match (parsed.verb, matches.subcommand()) {
         (Verb::Run(run), Some((_, own))) => run::run(&run, &cli::mounts(own)),

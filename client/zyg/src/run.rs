@@ -146,7 +146,7 @@ fn acquire(
     if let Some(program) = program {
         options.program(program);
     }
-    if let Some(profile) = &run.profile {
+    if let Some(profile) = run.profile.as_ref().filter(|profile| !profile.is_empty()) {
         options.profile(profile);
     }
     if let Some(wait) = run.wait {
@@ -159,7 +159,7 @@ fn acquire(
         add_mount(&mut options, mount)?;
     }
     let mut connector = Connector::new();
-    if let Some(socket) = &run.server.socket {
+    if let Some(socket) = run.server.named() {
         connector.socket(socket);
     }
     connector.zyg(env::current_exe().context("failed to find zyg's own program")?);

@@ -56,7 +56,7 @@ fn a_directory_is_126() {
     let server = Server::start();
     let place = tempfile::tempdir_in("/tmp").unwrap();
     fs::create_dir(place.path().join("sub")).unwrap();
-    for name in ["/etc", "/tmp", ".", "./sub", place.path().to_str().unwrap()] {
+    for name in ["/etc", "/tmp", "./", "./sub", place.path().to_str().unwrap()] {
         assert_refused(&run(&server, place.path(), &[name]), 126, &[name, "directory"]);
     }
 }
@@ -160,6 +160,7 @@ fn a_command_line_that_zyg_does_not_understand_runs_nothing() {
     let server = Server::start();
     for wrong in [
         &["--no-such-option", "--", "echo", "ran"][..],
+        &["--no-such-option", "echo", "ran"],
         &["--timeout", "soon", "--", "echo", "ran"],
         &["--timeout", "-1s", "--", "echo", "ran"],
         &["--json-status-fd", "x", "--", "echo", "ran"],
@@ -171,22 +172,4 @@ fn a_command_line_that_zyg_does_not_understand_runs_nothing() {
         assert_eq!(output.status.code(), Some(125), "{wrong:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{wrong:?}: {output:?}");
     }
-}
-
-#[test]
-fn arguments_beyond_what_the_kernel_takes_are_told() {
-    let server = Server::start();
-    // Under an environment that fits, options of zyg's own that make it too large.
-    let mut command = server.zyg("run");
-    for number in 0..30 {
-        command.args(["--setenv", &format!("V{number}={}", "v".repeat(100 * 1024))]);
-    }
-    let stack = "ulimit -S -s 8192; exec \"$@\"";
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -S -s unlimited; exec \"$@\"", "sh"]).arg(command.get_program());
-    shell.args(command.get_args()).args(["--", "sh", "-c", stack, "sh", "true"]);
-    shell.env("ZYG_SOCKET", server.socket());
-    let output = shell.output().unwrap();
-    assert_ne!(output.status.code(), Some(0), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("too l"), "{output:?}");
 }

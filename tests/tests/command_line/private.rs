@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
-use zyg_tests::{is_root, skip, wait_readable, zyg_binary};
+use zyg_tests::{eventually, is_root, skip, wait_readable, zyg_binary};
 use zygote_client::Client;
 
 /// A runtime directory of a test's own. When it is dropped the server in it is ended, and must be
@@ -41,6 +41,17 @@ impl Runtime {
         command.arg(verb).env("XDG_RUNTIME_DIR", self.directory.path());
         command.env_remove("ZYG_SOCKET").env_remove("ZYG_PROFILE").env_remove("ZYG_BIN");
         command
+    }
+
+    /// Starts a server that leaves soon after it has become idle, and connects to it.
+    fn impatient(&self) -> Client {
+        fs::create_dir(self.own()).unwrap();
+        fs::set_permissions(self.own(), fs::Permissions::from_mode(0o700)).unwrap();
+        let mut command = self.zyg("serve");
+        command.args(["--private", "--idle-exit-ms", "300", "--socket"]).arg(self.socket());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(command.status().unwrap().success(), "it goes on in the background");
+        eventually("listening", || Client::connect(self.socket()).ok())
     }
 
     fn run(&self, argv: &[&str]) -> Output {
@@ -189,18 +200,11 @@ fn a_server_that_was_killed_is_replaced() {
 #[test]
 fn it_leaves_when_it_has_been_idle() {
     let Some(runtime) = Runtime::new() else { return };
-    fs::create_dir(runtime.own()).unwrap();
-    fs::set_permissions(runtime.own(), fs::Permissions::from_mode(0o700)).unwrap();
-    let mut command = runtime.zyg("serve");
-    command.args(["--private", "--idle-exit-ms", "300", "--socket"]).arg(runtime.socket());
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "it goes on in the background: {output:?}");
-
-    // As long as somebody is connected it is not idle.
-    let client = zyg_tests::eventually("listening", || Client::connect(runtime.socket()).ok());
+    let client = runtime.impatient();
     let [server] = runtime.servers()[..] else { panic!("one server") };
     let gone = zygote::process_descriptor(server).unwrap();
     let started = zyg_tests::Census::below(server);
+    // As long as somebody is connected it is not idle.
     let lease = client.lease().unwrap();
     assert!(lease.command("sleep").arg("1").status().unwrap().success());
     drop((client, lease));
@@ -216,13 +220,14 @@ fn it_leaves_when_it_has_been_idle() {
 #[test]
 fn a_run_that_lasts_keeps_it() {
     let Some(runtime) = Runtime::new() else { return };
-    fs::create_dir(runtime.own()).unwrap();
-    fs::set_permissions(runtime.own(), fs::Permissions::from_mode(0o700)).unwrap();
-    let mut command = runtime.zyg("serve");
-    command.args(["--private", "--idle-exit-ms", "100", "--socket"]).arg(runtime.socket());
-    assert!(command.stdin(Stdio::null()).status().unwrap().success());
-    // A command that takes longer than that; its own clock, not ours.
-    assert_eq!(runtime.run(&["sh", "-c", "sleep 0.5; exit 4"]).status.code(), Some(4));
+    let client = runtime.impatient();
+    let mut command = runtime.zyg("run");
+    command.args(["--", "sh", "-c", "echo ready; sleep 1; exit 4"]).stdout(Stdio::piped());
+    let mut run = command.spawn().unwrap();
+    wait_readable(run.stdout.as_ref().unwrap(), "the command's start");
+    drop(client);
+    // Longer than the server stays without anybody; by the command's own clock.
+    assert_eq!(run.wait().unwrap().code(), Some(4));
 }
 
 /// Asserts that nothing runs, and that the directory and the way out are named.

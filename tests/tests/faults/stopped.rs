@@ -1,9 +1,13 @@
 //! A server that is told to stop ends everything, says so to whoever waits, and leaves with 0.
 
 use crate::shared::{run_forever, template, with_pool};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
-use zyg_tests::{Server, eventually, soon};
-use zygote_client::{AcquireError, Denial, LeaseError};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
+use zyg_tests::{Census, Server, eventually, soon, wait_readable, zyg_binary};
+use zygote_client::{AcquireError, Client, Denial, LeaseError};
 
 fn stops_on(signal: Signal) {
     let mut server = with_pool(2, 3).start_warm();
@@ -29,7 +33,7 @@ fn stops_on(signal: Signal) {
 
 /// Nothing but what the test itself has put there.
 fn assert_nothing_in_its_directory(server: &Server) {
-    let mut names: Vec<_> = std::fs::read_dir(server.directory())
+    let mut names: Vec<_> = fs::read_dir(server.directory())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -59,5 +63,29 @@ fn twice_is_once() {
     server.signal(Signal::SIGTERM);
     kill(template, Signal::SIGCONT).unwrap();
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+    census.assert_gone();
+}
+
+#[test]
+fn a_private_server_leaves_though_its_directory_is_gone() {
+    let directory = tempfile::Builder::new().prefix("zyg-test-").tempdir().unwrap();
+    let socket = directory.path().join("s.sock");
+    let mut serve = Command::new(zyg_binary());
+    serve.args(["serve", "--private", "--idle-exit-ms", "20", "--socket"]).arg(&socket);
+    serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let lock = directory.path().join("lock");
+    // Held as by a client that looks for a server: it stays until somebody is in.
+    let looking = Flock::lock(File::create(&lock).unwrap(), FlockArg::LockExclusive).unwrap();
+    assert!(serve.status().unwrap().success());
+    let client = eventually("listening", || Client::connect(&socket).ok());
+    let server = Pid::from_raw(client.status().unwrap().pid as i32);
+    drop(looking);
+    drop(client.lease().unwrap());
+    let census = Census::below(server);
+    assert!(!census.is_empty());
+    let ended = zygote::process_descriptor(server).unwrap();
+    fs::remove_dir_all(directory.path()).unwrap();
+    drop(client);
+    wait_readable(ended, "the end of the server");
     census.assert_gone();
 }

@@ -11,7 +11,7 @@ use zyg_tests::{PATIENCE, Server, wait_readable};
 
 /// Every byte, in every alignment.
 fn binary(bytes: usize) -> Vec<u8> {
-    (0..bytes).map(|index| (index % 251 ^ index / 251) as u8).collect()
+    (0..bytes).map(|index| ((index % 251) ^ (index / 251)) as u8).collect()
 }
 
 #[test]
