@@ -578,7 +578,7 @@ pub struct Usage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToTemplate {
     /// The first message: what to prepare. Answered by `Ready` or `Unable`.
-    Build(Recipe),
+    Build(Box<Recipe>),
     /// Clone a zygote. Answered by `Spawned` or `SpawnFailed`, and at its end by `Gone`.
     Spawn {
         /// The slot it is for.

@@ -1,4 +1,5 @@
 //! The layout's rules: imports point downward, and what is confined stays confined.
+#![expect(clippy::unwrap_used, reason = "tests report by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

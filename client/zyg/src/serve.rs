@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use zygote::config::Config;
-use zygote::server::{Listener, Options, Private};
+use zygote::server::{Idle, Listener, Options};
 
 /// Read without being named, if it is there.
 const SYSTEM_CONFIG: &str = "/etc/zyg/zyg.toml";
@@ -27,11 +27,15 @@ pub fn serve(serve: &Serve) -> anyhow::Result<ExitCode> {
     };
     let listener = listen(serve, &config)?;
     log::info!("listening at {}", listener.path().display());
-    let private = serve.private.then(|| Private {
-        idle_exit: Duration::from_millis(serve.idle_exit_ms),
-        lock: listener.path().with_file_name("lock"),
-    });
-    zygote::server::run(Options { config, config_file, listener, private })?;
+    let idle = if serve.private {
+        Some(Idle {
+            exit: Duration::from_millis(serve.idle_exit_ms),
+            lock: Some(listener.path().with_file_name("lock")),
+        })
+    } else {
+        config.server.idle_exit.map(|exit| Idle { exit, lock: None })
+    };
+    zygote::server::run(Options { config, config_file, listener, private: serve.private, idle })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -46,25 +50,38 @@ fn listen(serve: &Serve, config: &Config) -> anyhow::Result<Listener> {
     if serve.socket_on_stdin {
         let socket = zygote::inherited_descriptor(0).context("standard input is not open")?;
         zygote::close_stdin().context("failed to close standard input")?;
-        return Ok(Listener::inherit(socket, &path)?);
+        return Ok(Listener::inherit(socket, &path, true)?);
     }
     if let Some(number) = zygote::systemd::listening_socket() {
         let socket = zygote::inherited_descriptor(number)
             .context("the socket that systemd announced is not open")?;
-        return Ok(Listener::inherit(socket, &path)?);
+        return Ok(Listener::inherit(socket, &path, false)?);
     }
     if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
         make_private(directory)
             .with_context(|| format!("failed to make the directory {}", directory.display()))?;
     }
     let listener = Listener::bind(&path)?;
-    if nix::unistd::getuid().is_root() {
-        // Everybody may ask a machine's server: each is served with his own authority.
-        let everybody = std::fs::Permissions::from_mode(0o666);
-        std::fs::set_permissions(&path, everybody)
-            .with_context(|| format!("failed to open {} to everybody", path.display()))?;
-    }
+    open_to(&path, config)?;
     Ok(listener)
+}
+
+/// Sets who may connect: whom the configuration names, else with a server of root's everybody, since
+/// each is served with his own authority.
+fn open_to(path: &Path, config: &Config) -> anyhow::Result<()> {
+    let root = nix::unistd::getuid().is_root();
+    if let Some(group) = &config.server.socket_group {
+        let known = nix::unistd::Group::from_name(group).ok().flatten();
+        let gid = known.with_context(|| format!("there is no group {group} (socket_group)"))?.gid;
+        std::os::unix::fs::chown(path, None, Some(gid.as_raw()))
+            .with_context(|| format!("failed to give {} to group {group}", path.display()))?;
+    }
+    let by_group = config.server.socket_group.as_ref().map(|_| 0o660);
+    let mode = config.server.socket_mode.or(by_group).or(root.then_some(0o666));
+    mode.map_or(Ok(()), |mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+            .with_context(|| format!("failed to set the mode of {}", path.display()))
+    })
 }
 
 fn make_private(directory: &Path) -> std::io::Result<()> {
@@ -77,7 +94,11 @@ fn make_private(directory: &Path) -> std::io::Result<()> {
 /// Checks a configuration file.
 pub fn check(config: &ConfigVerb) -> anyhow::Result<ExitCode> {
     let ConfigVerb::Check { file } = config;
-    match Config::load(file) {
+    let judged = Config::load(file).map_err(anyhow::Error::from).and_then(|config| {
+        zygote::server::check(&config).with_context(|| file.display().to_string())?;
+        Ok(config)
+    });
+    match judged {
         Ok(config) => {
             let names: Vec<_> = config.profiles.keys().map(String::as_str).collect();
             let told = format!("{} is good: profiles {}", file.display(), names.join(", "));
@@ -86,7 +107,7 @@ pub fn check(config: &ConfigVerb) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "{error}");
+            let _ = writeln!(std::io::stderr(), "{error:#}");
             Ok(ExitCode::FAILURE)
         }
     }

@@ -309,18 +309,20 @@ fn templates(samples: &mut Samples) {
         [("Loopback", Network::Loopback), ("Own", Network::Own), ("Host", Network::Host)]
     {
         let recipe = Recipe { network, ..Recipe::default() };
-        samples.add(format!("Network::{name}"), ToTemplate::Build(recipe));
+        samples.add(format!("Network::{name}"), ToTemplate::Build(Box::new(recipe)));
     }
     for (name, root) in
         [("Host", Root::Host), ("Empty", Root::Empty), ("Directory", Root::Directory(bytes(b"/t")))]
     {
         let view = View { root, ..View::default() };
-        samples
-            .add(format!("Root::{name}"), ToTemplate::Build(Recipe { view, ..Recipe::default() }));
+        samples.add(
+            format!("Root::{name}"),
+            ToTemplate::Build(Box::new(Recipe { view, ..Recipe::default() })),
+        );
     }
     let trees = vec![Tree { path: bytes(b"/src"), read_only: true }];
-    samples.add("ToTemplate::Build", ToTemplate::Build(recipe));
-    samples.add("ToTemplate::Build.empty", ToTemplate::Build(Recipe::default()));
+    samples.add("ToTemplate::Build", ToTemplate::Build(Box::new(recipe)));
+    samples.add("ToTemplate::Build.empty", ToTemplate::Build(Box::default()));
     samples.add("ToTemplate::Spawn", ToTemplate::Spawn { slot: 1 });
     samples.add("ToTemplate::Destroy", ToTemplate::Destroy { slot: 2 });
     samples.add("ToTemplate::Open", ToTemplate::Open { ticket: 3, trees });

@@ -33,6 +33,8 @@ pub enum ListenError {
 pub struct Listener {
     socket: OwnedFd,
     path: PathBuf,
+    /// Whether the path goes when the server does; systemd keeps its own.
+    ours: bool,
 }
 
 /// Whether somebody may wait to be let in of whom poll(2) says nothing more, since readiness is told
@@ -72,21 +74,21 @@ impl Listener {
         make_room(path, &address)?;
         bind(socket.as_raw_fd(), &address).map_err(failed)?;
         listen(&socket, Backlog::MAXCONN).map_err(failed)?;
-        Ok(Self { socket, path: path.into() })
+        Ok(Self { socket, path: path.into(), ours: true })
     }
 
-    /// Takes over a socket that listens at `path` already.
+    /// Takes over a socket that listens at `path` already, and whether to remove that at the end.
     ///
     /// # Errors
     /// [`ListenError::NotSeqPacket`] where it is another kind of socket, or none.
-    pub fn inherit(socket: OwnedFd, path: &Path) -> Result<Self, ListenError> {
+    pub fn inherit(socket: OwnedFd, path: &Path, ours: bool) -> Result<Self, ListenError> {
         match getsockopt(&socket, SocketType) {
             Ok(SockType::SeqPacket) => {}
             _ => return Err(ListenError::NotSeqPacket),
         }
         let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
         nix::fcntl::fcntl(&socket, flags).map_err(|_| ListenError::NotSeqPacket)?;
-        Ok(Self { socket, path: path.into() })
+        Ok(Self { socket, path: path.into(), ours })
     }
 
     /// The next client, if one waits.
@@ -104,6 +106,13 @@ impl Listener {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Removes the socket's path, if it is this server's to remove.
+    pub(super) fn remove(&self) {
+        if self.ours {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 
     /// The socket, to register it.

@@ -53,17 +53,19 @@ pub struct Options {
     pub config_file: Option<PathBuf>,
     /// Where clients knock.
     pub listener: Listener,
-    /// Started by a client for its user alone: leaves after being idle, and removes its socket.
-    pub private: Option<Private>,
+    /// Started by a client, for its user alone.
+    pub private: bool,
+    /// When to leave, if ever.
+    pub idle: Option<Idle>,
 }
 
-/// What a private server does that others do not.
+/// When and how a server leaves that has nothing to do.
 #[derive(Debug, Clone)]
-pub struct Private {
+pub struct Idle {
     /// How long to stay without sessions.
-    pub idle_exit: Duration,
-    /// Locked by whoever makes or removes the socket.
-    pub lock: PathBuf,
+    pub exit: Duration,
+    /// Locked by whoever makes or removes the socket, where clients start servers by themselves.
+    pub lock: Option<PathBuf>,
 }
 
 /// Why the server cannot go on.
@@ -89,7 +91,8 @@ struct Server {
     poll: Poll,
     config: Config,
     config_file: Option<PathBuf>,
-    private: Option<Private>,
+    private: bool,
+    idle: Option<Idle>,
     /// System call filters, compiled once for each profile.
     filters: HashMap<String, Filters>,
     listener: Option<Listener>,
@@ -178,6 +181,7 @@ impl Server {
             config: options.config,
             config_file: options.config_file,
             private: options.private,
+            idle: options.idle,
             filters,
             listener: Some(options.listener),
             door: Door::Watched,
@@ -213,7 +217,7 @@ impl Server {
     /// Makes the pools that are to be warm before anybody asks.
     fn prefork(&mut self) -> Result<(), ServerError> {
         let mut uids = Vec::new();
-        if self.uid != 0 || self.private.is_some() {
+        if self.uid != 0 || self.private {
             uids.push(self.uid);
         }
         for name in &self.config.server.prefork_for {
@@ -320,6 +324,14 @@ impl Server {
         // It is closed next, which removes it as well; a passed duplicate elsewhere would not.
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
     }
+}
+
+/// Whether a server could run with this configuration, as far as that can be told beforehand.
+///
+/// # Errors
+/// A system call filter that cannot be made.
+pub fn check(config: &Config) -> Result<(), FilterError> {
+    compile_filters(config).map(drop)
 }
 
 /// The filters of every profile.

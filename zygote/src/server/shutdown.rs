@@ -1,12 +1,12 @@
 //! Deadlines, readiness told to systemd, and the ways in which a server ends.
 
 use super::listener::Door;
-use super::{Private, Server};
+use super::{Idle, Server};
 use crate::pool::{Event, Time};
 use crate::sys::process::{Reaped, reap};
 use nix::fcntl::{Flock, FlockArg};
 use sd_notify::NotifyState;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -54,10 +54,10 @@ impl Server {
         Some(earliest.0.saturating_sub(now.0) + Duration::from_millis(1))
     }
 
-    /// When an idle private server leaves.
+    /// When an idle server leaves.
     fn leave_at(&self) -> Option<Time> {
-        let private = self.private.as_ref()?;
-        (self.sessions.arena.len() == 0).then(|| self.idle_since.after(private.idle_exit))
+        let idle = self.idle.as_ref()?;
+        (self.sessions.arena.len() == 0).then(|| self.idle_since.after(idle.exit))
     }
 
     /// Does what has become due.
@@ -94,14 +94,17 @@ impl Server {
     /// Stops for being idle. Under the lock that clients hold while they look for a server, so that
     /// none finds a socket whose server is leaving; if one is looking now, it stays.
     fn leave(&mut self) {
-        let Some(Private { lock, .. }) = &self.private else { return };
-        let opened = File::open(lock);
+        let Some(Idle { lock, .. }) = &self.idle else { return };
+        let opened = lock.as_ref().map(File::open);
         self.idle_since = self.now();
-        let _locked = match opened.map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock)) {
-            Ok(Ok(locked)) => Some(locked),
+        let locked = opened
+            .map(|opened| opened.map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock)));
+        let _locked = match locked {
+            None => None,
+            Some(Ok(Ok(locked))) => Some(locked),
             // Nobody looks for a server where there is no lock to hold: its directory was removed.
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Ok(Err(_)) | Err(_) => return,
+            Some(Err(error)) if error.kind() == ErrorKind::NotFound => None,
+            Some(_) => return,
         };
         // Whoever connected before the lock was taken is served first.
         self.accept();
@@ -115,7 +118,7 @@ impl Server {
     fn remove_socket(&mut self) {
         if let Some(listener) = self.listener.take() {
             self.unwatch(listener.socket());
-            let _ = fs::remove_file(listener.path());
+            listener.remove();
         }
     }
 

@@ -55,7 +55,7 @@ impl Server {
         entry.template = Some(key);
         entry.template_error = None;
         log::info!("template {pid} starts for profile {} and uid {}", entry.profile, entry.uid);
-        let order = ToTemplate::Build(entry.recipe.clone());
+        let order = ToTemplate::Build(Box::new(entry.recipe.clone()));
         if let Some(template) = self.pools.templates.get(key) {
             self.watch(template.wire.socket(), Source::Template(key))?;
         }

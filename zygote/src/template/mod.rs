@@ -58,7 +58,7 @@ fn run(mut link: Link) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let start = Instant::now();
-    match Template::build(recipe) {
+    match Template::build(*recipe) {
         Ok(template) => {
             let build_us = start.elapsed().as_micros() as u64;
             let read_only = template.layout.read_only.clone();

@@ -78,7 +78,7 @@ fn recipe(uid: u32, gid: u32) -> Result<Recipe, Trouble> {
 }
 
 fn build(link: &OwnedFd, recipe: Recipe) -> Done {
-    say(link, &ToTemplate::Build(recipe), "order a template")?;
+    say(link, &ToTemplate::Build(Box::new(recipe)), "order a template")?;
     let (build_us, read_only) = match hear(link, "the template")?.0 {
         FromTemplate::Ready { build_us, read_only } => (build_us, read_only),
         FromTemplate::Unable(failure) => return Err(failure.into()),
