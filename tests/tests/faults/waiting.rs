@@ -2,6 +2,7 @@
 
 use crate::shared::{Echo, wait_settled, with_pool};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
 use std::os::fd::AsFd;
 use std::time::Duration;
 use zyg_protocol::message::{Acquire, Denial, LeaseId, Reply, Request};
@@ -202,4 +203,21 @@ fn a_full_queue_is_said_to_be_full() {
 fn queued_eventually(server: &Server) -> Raw {
     zyg_tests::eventually("room in the queue", || (server.pool().waiters == 1).then_some(()));
     queued(server)
+}
+
+#[test]
+fn a_wait_ends_on_time_while_mount_sources_are_being_opened() {
+    let server = with_pool(1, 2).start_warm();
+    let template = server.processes_named("zyg-template")[0];
+    kill(template, Signal::SIGSTOP).unwrap();
+    let mut shown = LeaseOptions::new();
+    shown.bind("/usr/share", "/mnt").wait(Duration::from_millis(50));
+    let client = server.client();
+    let denied = soon("the end of the wait", move || client.acquire(&shown).unwrap_err());
+    match denied {
+        AcquireError::Denied(Denial::DeadlineExpired { wait_ms: 50 }) => {}
+        other => panic!("{other}"),
+    }
+    kill(template, Signal::SIGCONT).unwrap();
+    server.client().lease().unwrap();
 }

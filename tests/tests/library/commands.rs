@@ -200,3 +200,13 @@ fn limits_and_the_mask_are_set_for_one_command() {
     let usual = shell(&lease, "ulimit -n; umask");
     assert!(usual.ends_with("\n0022\n") && !usual.starts_with("33\n"), "{usual}");
 }
+
+#[test]
+fn a_real_time_signal_arrives_like_any_other() {
+    let server = Server::start();
+    let lease = server.client().lease().unwrap();
+    let mut child = lease.command("sleep").arg("infinity").spawn().unwrap();
+    let first = nix::libc::SIGRTMIN();
+    child.signal(first, Scope::Process).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(first));
+}

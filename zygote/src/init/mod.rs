@@ -25,7 +25,6 @@ use layers::Layers;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 use std::collections::VecDeque;
@@ -184,15 +183,9 @@ impl Init {
     }
 
     fn signal(&self, command: u32, number: i32, scope: Scope) {
-        let (Some(pid), Ok(signal)) = (self.children.pid_of(command), Signal::try_from(number))
-        else {
-            return;
-        };
+        let Some(pid) = self.children.pid_of(command) else { return };
         // A command that has just ended is still ours to reap, so its number is not reused.
-        let _ = match scope {
-            Scope::Process => nix::sys::signal::kill(pid, signal),
-            Scope::Group => nix::sys::signal::killpg(pid, signal),
-        };
+        let _ = sys::process::signal(pid, number, scope == Scope::Group);
     }
 
     fn reap(&mut self) {

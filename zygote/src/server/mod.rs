@@ -148,6 +148,14 @@ struct Opening {
     arrived: Time,
 }
 
+impl Opening {
+    /// When its client stops waiting.
+    fn deadline(&self) -> Option<Time> {
+        let wait = self.acquire.wait_ms.map(Duration::from_millis)?;
+        Some(self.arrived.after(wait))
+    }
+}
+
 /// A lease in force.
 #[derive(Debug)]
 struct Lease {

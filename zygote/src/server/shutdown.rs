@@ -1,7 +1,7 @@
 //! Deadlines, readiness told to systemd, and the ways in which a server ends.
 
 use super::listener::Door;
-use super::{Idle, Server};
+use super::{Idle, Opening, Server};
 use crate::pool::{Event, Time};
 use crate::sys::process::{Reaped, reap};
 use nix::fcntl::{Flock, FlockArg};
@@ -9,6 +9,7 @@ use sd_notify::NotifyState;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::time::Duration;
+use zyg_protocol::message::Denial;
 
 /// Whether the server still grants leases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,11 @@ impl Server {
             Phase::Stopping { until } => Some(until),
             Phase::Serving => self.leave_at(),
         };
-        let earliest = pools.chain([lease, accept, watchdog, stop].into_iter().flatten()).min()?;
+        let opening = self.opening.values().filter_map(Opening::deadline);
+        let earliest = pools
+            .chain(opening)
+            .chain([lease, accept, watchdog, stop].into_iter().flatten())
+            .min()?;
         // Rounded up, so that the deadline has passed on waking.
         Some(earliest.0.saturating_sub(now.0) + Duration::from_millis(1))
     }
@@ -75,6 +80,7 @@ impl Server {
             log::info!("lease {} has reached its time limit", lease.0);
             self.end_lease(lease);
         }
+        self.give_up_opening(now);
         for pool in 0..self.pools.entries.len() {
             if self.pools.entries[pool].policy.next_deadline().is_some_and(|due| due <= now) {
                 self.tell(pool, Event::TimePassed);
@@ -88,6 +94,21 @@ impl Server {
         }
         if self.phase.grants() && self.leave_at().is_some_and(|leave| leave <= now) {
             self.leave();
+        }
+    }
+
+    /// Answers those whose wait is over before the template has opened their mount sources.
+    fn give_up_opening(&mut self, now: Time) {
+        let late = |opening: &Opening| opening.deadline().is_some_and(|deadline| deadline <= now);
+        let tickets: Vec<u64> = self
+            .opening
+            .iter()
+            .filter(|(_, opening)| late(opening))
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        for ticket in tickets {
+            let wait_ms = self.opening.get(&ticket).and_then(|opening| opening.acquire.wait_ms);
+            self.not_opened(ticket, Denial::DeadlineExpired { wait_ms: wait_ms.unwrap_or(0) });
         }
     }
 

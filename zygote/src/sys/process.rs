@@ -89,6 +89,20 @@ pub fn open(pid: Pid) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// Sends any signal, real-time ones included (which nix does not know), to a child that has not been
+/// reaped, or to the process group that it leads.
+///
+/// # Errors
+/// `EINVAL` for what is no signal, `ESRCH` where the group is empty.
+pub fn signal(child: Pid, number: i32, group: bool) -> Result<(), Errno> {
+    if number < 1 {
+        return Err(Errno::EINVAL);
+    }
+    let target = if group { -child.as_raw() } else { child.as_raw() };
+    // SAFETY: integers only.
+    Errno::result(unsafe { libc::kill(target, number) }).map(drop)
+}
+
 /// A child that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
