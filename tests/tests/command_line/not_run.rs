@@ -1,10 +1,12 @@
 //! Commands that cannot be run: which exit code, and what is said.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use zyg_tests::{Server, is_root};
+use zyg_tests::{Server, eventually, is_root, zyg_binary};
 
 /// Programs that cannot be made to run, by what is wrong with them.
 fn run(server: &Server, cwd: &Path, argv: &[&str]) -> Output {
@@ -117,25 +119,79 @@ fn a_working_directory_that_was_deleted_is_told() {
     }
 }
 
-/// A directory that the caller may not enter, in which it has been left by somebody who may.
+/// What one has closed to oneself one could open again: it is no reason to fail, and alone the command
+/// would not fail either.
 #[test]
-fn a_working_directory_that_is_unreadable_is_named() {
-    if is_root() {
-        return; // Root may enter everything.
-    }
+fn a_working_directory_that_one_has_closed_is_still_where_the_command_starts() {
     let server = Server::start();
+    for parent in [Path::new("/tmp"), &zyg_tests::home()] {
+        for close in [".", ".."] {
+            let place = tempfile::tempdir_in(parent).unwrap();
+            let inside = place.path().join("closed/inside");
+            fs::create_dir_all(&inside).unwrap();
+            let told = |argv: &[&str]| {
+                let mut shell = Command::new("sh");
+                let script = "cd \"$0\" && chmod 000 \"$1\" && shift && exec \"$@\"";
+                shell.args(["-c", script]).arg(&inside).arg(close).args(argv);
+                let output = shell.env("ZYG_SOCKET", server.socket()).output().unwrap();
+                // Opened from above: what is closed cannot be looked through.
+                for path in [&place.path().join("closed"), &inside] {
+                    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+                }
+                String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+            };
+            let zyg = server.zyg("run");
+            let alone = told(&["pwd"]);
+            assert_eq!(alone, format!("{}\n", inside.display()));
+            assert_eq!(told(&[zyg.get_program().to_str().unwrap(), "run", "--", "pwd"]), alone);
+        }
+    }
+}
+
+/// A user who is neither the tests' nor anybody else.
+const SOMEBODY: u32 = 12345;
+
+/// A program run as that user.
+fn as_somebody(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args([format!("--reuid={SOMEBODY}"), format!("--regid={SOMEBODY}")]);
+    command.arg("--clear-groups").arg(program);
+    command
+}
+
+/// A directory of somebody else's, in which the caller has been left by who may enter it.
+#[test]
+fn a_working_directory_that_the_caller_may_not_enter_is_named() {
+    if !is_root() {
+        return; // Only root can leave somebody in such a place.
+    }
     let place = tempfile::tempdir_in("/tmp").unwrap();
-    let closed = place.path().join("closed");
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let [zyg, runtime, closed] = ["zyg", "runtime", "closed"].map(|name| place.path().join(name));
+    assert!(Command::new("cp").arg(zyg_binary()).arg(&zyg).status().unwrap().success());
+    fs::create_dir(&runtime).unwrap();
+    std::os::unix::fs::chown(&runtime, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
     fs::create_dir_all(closed.join("inside")).unwrap();
-    let mut shell = Command::new("sh");
-    // The directory above is what keeps us out: our own we could always enter again.
-    let script = "cd \"$0/inside\" && chmod 000 .. && exec \"$@\"";
-    let zyg = server.zyg("run");
-    shell.args(["-c", script]).arg(&closed).arg(zyg.get_program());
-    shell.args(["run", "--", "echo", "ran"]).env("ZYG_SOCKET", server.socket());
-    let output = shell.output().unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
-    assert_refused(&output, 125, &[closed.to_str().unwrap(), "Permission denied"]);
+    let socket = runtime.join("s.sock");
+    let mut server = as_somebody(&zyg);
+    server.args(["serve", "--socket"]).arg(&socket).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut server = server.spawn().unwrap();
+
+    let run_in = |cwd: &Path| {
+        let mut command = as_somebody(&zyg);
+        command.args(["run", "--socket"]).arg(&socket).args(["--", "pwd"]).current_dir(cwd);
+        command.output().unwrap()
+    };
+    eventually("the control: a run in a directory that all may enter", || {
+        (run_in(Path::new("/")).stdout == b"/\n").then_some(())
+    });
+    let outputs = [closed.clone(), closed.join("inside")].map(|cwd| (run_in(&cwd), cwd));
+    kill(Pid::from_raw(server.id() as i32), Signal::SIGTERM).unwrap();
+    server.wait().unwrap();
+    for (output, cwd) in outputs {
+        assert_refused(&output, 125, &[cwd.to_str().unwrap(), "Permission denied"]);
+    }
 }
 
 #[test]

@@ -141,6 +141,27 @@ fn the_server_is_alone_in_its_session_and_holds_nothing_of_its_starter() {
     }
 }
 
+/// `flock` and `make` leave descriptors open to whatever they run: a lock would never be free again.
+#[test]
+fn the_server_holds_no_descriptor_that_its_starter_had_open() {
+    let Some(runtime) = Runtime::new() else { return };
+    let held = runtime.directory.path().join("held");
+    let mut shell = Command::new("sh");
+    let zyg = runtime.zyg("run");
+    let script = "exec 8>\"$1\"; test -e /proc/$$/fd/8 && exec \"$0\" run -- true";
+    shell.args(["-c", script]).arg(zyg.get_program()).arg(&held);
+    shell.env("XDG_RUNTIME_DIR", runtime.directory.path()).env_remove("ZYG_SOCKET");
+    assert!(shell.status().unwrap().success());
+    let server = runtime.server();
+    let started = zyg_tests::Census::below(server).pids();
+    for pid in started.into_iter().chain([server]) {
+        // A zygote's descriptors cannot be looked at; it is cloned from a template, whose can.
+        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        let open = entries.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        assert!(!open.into_iter().any(|file| file == held), "process {pid} holds it");
+    }
+}
+
 #[test]
 fn its_directory_and_all_in_it_are_the_users_alone() {
     let Some(runtime) = Runtime::new() else { return };

@@ -158,3 +158,14 @@ fn zyg_run_says_so_and_returns_125() {
     assert_eq!(output.0.code(), Some(125), "{}", output.1);
     assert!(output.1.contains("the server ended the lease"), "{}", output.1);
 }
+
+#[test]
+fn a_stopped_template_ends_with_its_server() {
+    let mut server = with_pool(2, 3).start_warm();
+    let census = server.census();
+    assert!(census.len() >= 3, "a template and its zygotes");
+    kill(template(&server), Signal::SIGSTOP).unwrap();
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    census.assert_gone();
+}

@@ -134,7 +134,8 @@ fn a_reader_that_leaves_ends_the_command() {
 fn a_writer_sees_that_the_command_has_closed_its_input() {
     let server = Server::start();
     for way in WAYS {
-        let mut command = way.command(&server, &["sh", "-c", "exec <&-; echo ready; sleep 1000"]);
+        let mut command =
+            way.command(&server, &["sh", "-c", "exec <&-; echo ready; exec sleep 1000"]);
         let mut ready = Ready::start({
             command.stdin(Stdio::piped());
             command
@@ -143,7 +144,7 @@ fn a_writer_sees_that_the_command_has_closed_its_input() {
         let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::empty())];
         let patience = PollTimeout::try_from(PATIENCE).unwrap();
         assert_eq!(poll(&mut fds, patience), Ok(1), "{way:?}: the other end is still open");
-        end(way, ready);
+        end(ready);
     }
 }
 
@@ -151,25 +152,16 @@ fn a_writer_sees_that_the_command_has_closed_its_input() {
 fn a_reader_sees_that_the_command_has_closed_its_output() {
     let server = Server::start();
     for way in WAYS {
-        // The command itself, since alone a shell's own child would be left behind.
         let script = "echo ready; exec >&-; exec sleep 1000";
         let mut ready = Ready::start(way.command(&server, &["sh", "-c", script]));
         wait_readable(ready.stdout.get_ref(), "the end of the output");
         assert_eq!(ready.line(), "", "{way:?}");
-        end(way, ready);
+        end(ready);
     }
 }
 
-/// Ends a command, and alone the one that it has started.
-fn end(way: Way, mut ready: Ready) {
-    if way == Way::Bare {
-        let started = zyg_tests::Census::below(ready.pid());
-        for pid in started.pids() {
-            nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL).unwrap();
-        }
-        let _ = ready.child.kill();
-    }
-    let _ = nix::sys::signal::kill(ready.pid(), nix::sys::signal::SIGTERM);
+fn end(mut ready: Ready) {
+    ready.signal(nix::sys::signal::SIGTERM);
     ready.child.wait().unwrap();
 }
 

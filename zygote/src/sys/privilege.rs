@@ -28,20 +28,12 @@ pub fn bound_capabilities(kept: u64) -> Result<(), Errno> {
 /// # Errors
 /// `EPERM` where the caller does not have them.
 pub fn hand_on_capabilities(handed: u64) -> Result<(), Errno> {
-    const VERSION_3: u32 = 0x2008_0522;
     if handed == 0 {
         return Ok(());
     }
-    // capget(2): a header, then effective, permitted and inheritable, the lower 32 bits first.
-    let mut header = [VERSION_3, 0];
-    let mut sets = [0u32; 6];
-    // SAFETY: the header and the two triples are laid out as the kernel has them for version 3.
-    Errno::result(unsafe {
-        libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr())
-    })?;
-    (sets[2], sets[5]) = (handed as u32, (handed >> 32) as u32);
-    // SAFETY: as above.
-    Errno::result(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) })?;
+    let mut sets = capabilities()?;
+    sets.inheritable = handed;
+    set_capabilities(sets)?;
     for capability in (0..64).filter(|capability| handed & (1 << capability) != 0) {
         // SAFETY: integers only.
         let raised = unsafe {
@@ -50,6 +42,52 @@ pub fn hand_on_capabilities(handed: u64) -> Result<(), Errno> {
         Errno::result(raised)?;
     }
     Ok(())
+}
+
+/// Runs `act` without the capabilities by which a process passes over the modes of files
+/// (`CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH`, `CAP_FOWNER`).
+///
+/// # Errors
+/// Those of capget(2) and capset(2). What cannot be got back afterwards stays away.
+pub fn without_overrides<T>(act: impl FnOnce() -> T) -> Result<T, Errno> {
+    const OVERRIDES: u64 = 1 << 1 | 1 << 2 | 1 << 3;
+    let before = capabilities()?;
+    set_capabilities(Sets { effective: before.effective & !OVERRIDES, ..before })?;
+    let result = act();
+    set_capabilities(before)?;
+    Ok(result)
+}
+
+/// A thread's capability sets, one bit each.
+#[derive(Debug, Clone, Copy)]
+struct Sets {
+    effective: u64,
+    permitted: u64,
+    inheritable: u64,
+}
+
+/// The header that asks for 64 bits, of the calling thread (capget(2)).
+const HEADER: [u32; 2] = [0x2008_0522, 0];
+
+fn capabilities() -> Result<Sets, Errno> {
+    let mut header = HEADER;
+    // Effective, permitted and inheritable: the lower 32 bits of each, then the upper ones.
+    let mut raw = [0u32; 6];
+    // SAFETY: the header and the two triples are laid out as the kernel has them for this version.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_capget, header.as_mut_ptr(), raw.as_mut_ptr())
+    })?;
+    let set = |index: usize| u64::from(raw[index]) | u64::from(raw[index + 3]) << 32;
+    Ok(Sets { effective: set(0), permitted: set(1), inheritable: set(2) })
+}
+
+fn set_capabilities(sets: Sets) -> Result<(), Errno> {
+    let all = [sets.effective, sets.permitted, sets.inheritable];
+    let raw: [u32; 6] =
+        std::array::from_fn(|index| (all[index % 3] >> if index < 3 { 0 } else { 32 }) as u32);
+    // SAFETY: as for capget.
+    let result = unsafe { libc::syscall(libc::SYS_capset, HEADER.as_ptr(), raw.as_ptr()) };
+    Errno::result(result).map(drop)
 }
 
 /// Names the process as ps(1) shows it: 15 bytes at most.

@@ -196,17 +196,23 @@ pub fn reset_scheduling() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
 }
 
-/// Goes on in a child with a session of its own; the caller's process exits with code 0.
+/// Goes on in a child with a session of its own and no descriptor but the standard streams; the
+/// caller's process exits with code 0. (A lock or a pipe that somebody has left open to us would be
+/// held for as long as we live.)
 ///
 /// For the start of a program, before it has opened or started anything.
 ///
 /// # Errors
-/// That of fork(2).
+/// Those of fork(2) and close_range(2) (Linux 5.9).
 pub fn daemonize() -> Result<(), Errno> {
     // SAFETY: the process has one thread (the caller's promise), so the child may do anything.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { .. } => exit(0),
-        ForkResult::Child => nix::unistd::setsid().map(drop),
+        ForkResult::Child => {
+            // SAFETY: nothing here owns a descriptor yet (the caller's promise).
+            Errno::result(unsafe { libc::close_range(3, u32::MAX, 0) })?;
+            nix::unistd::setsid().map(drop)
+        }
     }
 }
 

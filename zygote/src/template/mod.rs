@@ -130,6 +130,9 @@ struct Template {
 impl Template {
     fn build(recipe: Recipe) -> Result<Self, Failure> {
         authority::enter(&recipe.authority)?;
+        // The end of the link ends a template; this ends one that is stopped and does not see it.
+        // After the change of identity, which resets it (PR_SET_PDEATHSIG(2const)).
+        let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
         // A session of its own: no terminal, no process group shared with whoever started it.
         let _ = nix::unistd::setsid();
         let mut namespaces = Namespaces::create(recipe.network)?;
@@ -199,9 +202,17 @@ impl Template {
     }
 
     fn open(&self, ticket: u64, trees: &[Tree], link: &Link) {
-        let opened = self.namespaces.on_the_host(|| trees.iter().map(tree::open).collect());
-        let opened: Result<Vec<OwnedFd>, Failure> = opened.and_then(|result| result);
+        let all = || trees.iter().map(tree::open).collect::<Result<Vec<OwnedFd>, Failure>>();
+        // In its own user namespace the template may pass over the modes of its user's files; the
+        // user may not, unless it is root.
+        let opened = self.namespaces.on_the_host(|| {
+            if self.recipe.authority.uid == 0 {
+                return all();
+            }
+            sys::privilege::without_overrides(all).at(Step::OpenTree).and_then(|opened| opened)
+        });
         let opened = opened
+            .and_then(|opened| opened)
             .and_then(|trees| link.send_with(&FromTemplate::Opened { ticket }, &borrow(&trees)));
         if let Err(failure) = opened {
             link.send(&FromTemplate::OpenFailed { ticket, failure });
