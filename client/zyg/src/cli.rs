@@ -29,17 +29,8 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct Socket {
     /// The server's socket; without it and ZYG_SOCKET, the system's server, else your own one
-    #[arg(long, value_name = "PATH", env = "ZYG_SOCKET")]
+    #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-}
-
-impl Socket {
-    /// The socket that the command line names. One that only `ZYG_SOCKET` names the library finds by
-    /// itself, and knows then whom to advise.
-    pub fn named(&self) -> Option<&Path> {
-        let variable = std::env::var_os("ZYG_SOCKET");
-        self.socket.as_deref().filter(|socket| variable.as_deref() != Some(socket.as_os_str()))
-    }
 }
 
 /// Run a command in a fresh environment
@@ -51,7 +42,7 @@ pub struct Run {
     #[command(flatten)]
     pub server: Socket,
     /// The profile, a named recipe of the server's
-    #[arg(short, long, value_name = "NAME", env = "ZYG_PROFILE")]
+    #[arg(short, long, value_name = "NAME")]
     pub profile: Option<String>,
     /// Show SRC of the host, writable: changes stay. DST is the same path unless given
     #[arg(long, value_name = "SRC[:DST]")]

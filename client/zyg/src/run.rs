@@ -159,7 +159,7 @@ fn acquire(
         add_mount(&mut options, mount)?;
     }
     let mut connector = Connector::new();
-    if let Some(socket) = run.server.named() {
+    if let Some(socket) = run.server.socket.as_deref() {
         connector.socket(socket);
     }
     connector.zyg(env::current_exe().context("failed to find zyg's own program")?);

@@ -12,7 +12,7 @@ use zygote_client::{Connector, PoolStatus};
 pub fn status(status: &Status) -> anyhow::Result<ExitCode> {
     let mut connector = Connector::new();
     connector.start(false);
-    if let Some(socket) = status.server.named() {
+    if let Some(socket) = status.server.socket.as_deref() {
         connector.socket(socket);
     }
     let client = connector.connect()?;

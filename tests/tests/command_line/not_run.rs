@@ -119,31 +119,37 @@ fn a_working_directory_that_was_deleted_is_told() {
     }
 }
 
-/// What one has closed to oneself one could open again: it is no reason to fail, and alone the command
-/// would not fail either.
+/// `argv` run in `inside`, after the directory `close`, seen from there, has been closed to all.
+fn run_behind_closed(server: &Server, inside: &Path, close: &str, argv: &[&str]) -> Output {
+    let mut shell = Command::new("sh");
+    let script = "cd \"$0\" && chmod 000 \"$1\" && shift && exec \"$@\"";
+    shell.args(["-c", script]).arg(inside).arg(close).args(argv);
+    let output = shell.env("ZYG_SOCKET", server.socket()).output().unwrap();
+    // Opened from above: what is closed cannot be looked through.
+    for path in [inside.parent().unwrap(), inside] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    output
+}
+
+/// The command starts there, as it would alone, or it does not start at all: never elsewhere.
 #[test]
-fn a_working_directory_that_one_has_closed_is_still_where_the_command_starts() {
+fn a_working_directory_that_was_closed_is_kept_or_named() {
     let server = Server::start();
+    let zyg = server.zyg("run").get_program().to_str().unwrap().to_owned();
     for parent in [Path::new("/tmp"), &zyg_tests::home()] {
         for close in [".", ".."] {
             let place = tempfile::tempdir_in(parent).unwrap();
             let inside = place.path().join("closed/inside");
             fs::create_dir_all(&inside).unwrap();
-            let told = |argv: &[&str]| {
-                let mut shell = Command::new("sh");
-                let script = "cd \"$0\" && chmod 000 \"$1\" && shift && exec \"$@\"";
-                shell.args(["-c", script]).arg(&inside).arg(close).args(argv);
-                let output = shell.env("ZYG_SOCKET", server.socket()).output().unwrap();
-                // Opened from above: what is closed cannot be looked through.
-                for path in [&place.path().join("closed"), &inside] {
-                    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
-                }
-                String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
-            };
-            let zyg = server.zyg("run");
-            let alone = told(&["pwd"]);
-            assert_eq!(alone, format!("{}\n", inside.display()));
-            assert_eq!(told(&[zyg.get_program().to_str().unwrap(), "run", "--", "pwd"]), alone);
+            let alone = run_behind_closed(&server, &inside, close, &["pwd"]);
+            assert_eq!(alone.stdout, format!("{}\n", inside.display()).as_bytes(), "the control");
+            let run = run_behind_closed(&server, &inside, close, &[&zyg, "run", "--", "pwd"]);
+            if is_root() || run.status.success() {
+                assert_eq!((run.stdout, run.stderr), (alone.stdout, alone.stderr));
+            } else {
+                assert_refused(&run, 125, &[inside.to_str().unwrap(), "Permission denied"]);
+            }
         }
     }
 }
@@ -172,6 +178,7 @@ fn a_working_directory_that_the_caller_may_not_enter_is_named() {
     fs::create_dir(&runtime).unwrap();
     std::os::unix::fs::chown(&runtime, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
     fs::create_dir_all(closed.join("inside")).unwrap();
+    fs::write(closed.join("file"), "a secret\n").unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
     let socket = runtime.join("s.sock");
     let mut server = as_somebody(&zyg);
@@ -180,18 +187,26 @@ fn a_working_directory_that_the_caller_may_not_enter_is_named() {
 
     let run_in = |cwd: &Path| {
         let mut command = as_somebody(&zyg);
-        command.args(["run", "--socket"]).arg(&socket).args(["--", "pwd"]).current_dir(cwd);
+        command.args(["run", "--socket"]).arg(&socket).args([
+            "--",
+            "sh",
+            "-c",
+            "pwd; ls; cat file",
+        ]);
+        command.current_dir(cwd);
         command.output().unwrap()
     };
     eventually("the control: a run in a directory that all may enter", || {
-        (run_in(Path::new("/")).stdout == b"/\n").then_some(())
+        run_in(Path::new("/")).stdout.starts_with(b"/\n").then_some(())
     });
-    let outputs = [closed.clone(), closed.join("inside")].map(|cwd| (run_in(&cwd), cwd));
+    let inside = closed.join("inside");
+    let [behind, at] = [&inside, &closed].map(|cwd| run_in(cwd));
     kill(Pid::from_raw(server.id() as i32), Signal::SIGTERM).unwrap();
     server.wait().unwrap();
-    for (output, cwd) in outputs {
-        assert_refused(&output, 125, &[cwd.to_str().unwrap(), "Permission denied"]);
-    }
+    assert_refused(&behind, 125, &[inside.to_str().unwrap(), "Permission denied"]);
+    // At the closed directory itself, what is in it stays closed, as it would alone.
+    let seen = String::from_utf8_lossy(&at.stdout);
+    assert!(!at.status.success() && !seen.contains("inside") && !seen.contains("secret"), "{at:?}");
 }
 
 #[test]

@@ -246,6 +246,8 @@ impl Server {
 
     fn serve(mut self) -> Result<(), ServerError> {
         let mut events = Events::with_capacity(EVENTS);
+        // Where nothing is to be warm first, no event will come to tell it after.
+        self.tell_readiness();
         loop {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
