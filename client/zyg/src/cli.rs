@@ -2,7 +2,7 @@
 
 use clap::{ArgMatches, Args, Parser, Subcommand};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Run anything in a fresh, isolated Linux environment, for the price of a ping.

@@ -54,9 +54,8 @@ impl Signals {
                 relay.resize();
                 continue;
             }
-            // A shell continues whole groups, and what the terminal has stopped is one.
-            let group = cause == Cause::Kernel || signal == SIGCONT;
-            command.send(signal, if group { Scope::Group } else { Scope::Process })?;
+            let scope = if cause == Cause::Kernel { Scope::Group } else { Scope::Process };
+            command.send(signal, scope)?;
             if signal == SIGTSTP {
                 // Stopped along with the command, so that a shell takes the terminal back: as it
                 // was.
@@ -64,7 +63,8 @@ impl Signals {
                     relay.give_terminal_back();
                 }
                 zygote::take_default_action(Signal::SIGTSTP)?;
-                // Where the kernel does not stop us, the command must not stay stopped either.
+                // The whole group, which the terminal may have stopped. And where the kernel did
+                // not stop us, the command must not stay stopped either.
                 command.send(SIGCONT, Scope::Group)?;
                 if let Some(relay) = &mut relay {
                     relay.take_terminal()?;
