@@ -247,7 +247,7 @@ fn a_source_that_is_a_link_is_followed() {
 #[test]
 fn strange_names_are_bound() {
     let place = Place::new();
-    for name in ["two words", "comma,equals=", "back\\slash", "new\nline", "quote\"'"] {
+    for name in ["two words", "comma,equals=", "colon:", "back\\slash", "new\nline", "quote\"'"] {
         let directory = place.below_tmp.path().join(name);
         fs::create_dir(&directory).unwrap();
         place.told(&directory, &["--bind", "."], "echo x >file");

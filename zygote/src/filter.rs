@@ -122,6 +122,7 @@ pub(crate) fn compile(wanted: &Wanted) -> Result<Filters, FilterError> {
     let mut denied = kept(&DENIED);
     denied.extend(wanted.deny.iter().map(|name| whole(name)));
     denied.extend(PASTING.map(pasting));
+    denied.push(inits_limits());
     let mut base = vec![foreign_abi()];
     base.push(program(libc::EPERM, denied)?);
     base.push(program(libc::ENOSYS, kept(&ABSENT))?);
@@ -145,6 +146,13 @@ fn pasting(request: u32) -> Value {
     // Only the lower half: the kernel ignores the upper one of an ioctl's request (CVE-2019-10063).
     let argument = json!({ "index": 1, "type": "dword", "op": "eq", "val": request });
     json!({ "syscall": "ioctl", "args": [argument] })
+}
+
+/// The kernel lets a process limit any other of its uid (prlimit(2)): not init.
+fn inits_limits() -> Value {
+    let init = json!({ "index": 0, "type": "dword", "op": "eq", "val": 1 });
+    let setting = json!({ "index": 2, "type": "qword", "op": "ne", "val": 0 });
+    json!({ "syscall": "prlimit64", "args": [init, setting] })
 }
 
 /// Every family but those that are let through.

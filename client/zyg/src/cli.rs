@@ -33,6 +33,18 @@ pub struct Socket {
     pub socket: Option<PathBuf>,
 }
 
+impl Socket {
+    /// The socket that the user has named, by the option or by the variable.
+    pub fn named(&self) -> Option<PathBuf> {
+        self.socket.clone().or_else(|| variable("ZYG_SOCKET").map(PathBuf::from))
+    }
+}
+
+/// A variable of the environment. An empty one is as good as none.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// Run a command in a fresh environment
 ///
 /// Standard streams, working directory, environment, signals and exit code pass through. Exit
@@ -41,7 +53,7 @@ pub struct Socket {
 pub struct Run {
     #[command(flatten)]
     pub server: Socket,
-    /// The profile, a named recipe of the server's
+    /// The profile, a named recipe of the server's; without it and ZYG_PROFILE, `default`
     #[arg(short, long, value_name = "NAME")]
     pub profile: Option<String>,
     /// Show SRC of the host, writable: changes stay. DST is the same path unless given
@@ -83,6 +95,14 @@ pub struct Run {
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+impl Run {
+    /// The profile that the user has named, by the option or by the variable.
+    pub fn profile(&self) -> Option<String> {
+        let told = || Some(variable("ZYG_PROFILE")?.to_string_lossy().into_owned());
+        self.profile.clone().or_else(told)
+    }
 }
 
 /// Run the server in the foreground

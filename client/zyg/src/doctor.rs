@@ -28,7 +28,7 @@ const JSON_VERSION: u32 = 1;
 
 /// Goes through the steps and reports; or does the one that is named.
 pub fn doctor(doctor: &Doctor) -> anyhow::Result<ExitCode> {
-    let socket = doctor.server.socket.clone().unwrap_or_else(|| PathBuf::from(SYSTEM_SOCKET));
+    let socket = doctor.server.named().unwrap_or_else(|| PathBuf::from(SYSTEM_SOCKET));
     if let Some(name) = &doctor.step {
         let Some(step) = Step::from_name(name) else { bail!("there is no step {name:?}") };
         print(&format!("{}\n", serde_json::to_string(&perform(step, &socket))?));

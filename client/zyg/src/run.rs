@@ -1,6 +1,6 @@
 //! `zyg run`: one command in one environment, as if it ran here.
 
-use crate::cli::{MountFlag, Run};
+use crate::cli::{MountFlag, Run, Socket};
 use crate::relay::Relay;
 use crate::signals::Signals;
 use crate::{EXIT_FAILED, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_TIMED_OUT, complain};
@@ -146,7 +146,7 @@ fn acquire(
     if let Some(program) = program {
         options.program(program);
     }
-    if let Some(profile) = run.profile.as_ref().filter(|profile| !profile.is_empty()) {
+    if let Some(profile) = run.profile() {
         options.profile(profile);
     }
     if let Some(wait) = run.wait {
@@ -184,16 +184,14 @@ fn refused(error: AcquireError, run: &Run, cwd: &Path) -> anyhow::Error {
                 String::from_utf8_lossy(subject)
             )
         }
-        AcquireError::Request(RequestError::Session(_)) => {
-            unserved(error.into(), run.server.socket.as_deref())
-        }
+        AcquireError::Request(RequestError::Session(_)) => unserved(error.into(), &run.server),
         _ => error.into(),
     }
 }
 
 /// Adds whom we tried to speak to, where the user has named it.
-pub fn unserved(error: anyhow::Error, socket: Option<&Path>) -> anyhow::Error {
-    match socket {
+pub fn unserved(error: anyhow::Error, server: &Socket) -> anyhow::Error {
+    match server.named() {
         Some(socket) => error.context(format!("failed to be served at {}", socket.display())),
         None => error,
     }

@@ -16,8 +16,7 @@ pub fn status(status: &Status) -> anyhow::Result<ExitCode> {
         connector.socket(socket);
     }
     let client = connector.connect()?;
-    let socket = status.server.socket.as_deref();
-    let answer = client.status().map_err(|error| unserved(error.into(), socket))?;
+    let answer = client.status().map_err(|error| unserved(error.into(), &status.server))?;
     let text = if status.json {
         let profiles: Vec<_> = answer.profiles.iter().map(row).collect();
         let whole = json!({

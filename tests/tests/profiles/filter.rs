@@ -132,3 +132,19 @@ fn a_profile_may_allow_and_deny_calls_by_name() {
     assert_eq!(printed(&server, "mixed", cwd), "denied");
     assert_eq!(printed(&server, "default", cwd), "known", "the control");
 }
+
+#[test]
+fn inits_limits_cannot_be_set() {
+    let server = server("[profile.open]\nseccomp = \"off\"\n");
+    let limit = |pid: &str| {
+        format!(
+            "python3 -c 'import os, resource\n\
+             try:\n resource.prlimit({pid}, resource.RLIMIT_NOFILE, (64, 64)); print(\"set\")\n\
+             except OSError as e: print(e.errno)'"
+        )
+    };
+    assert_eq!(printed(&server, "default", &limit("1")), "1");
+    assert_eq!(printed(&server, "strict", &limit("1")), "1");
+    assert_eq!(printed(&server, "default", &limit("os.getppid()")), "set", "another's may be set");
+    assert_eq!(printed(&server, "open", &limit("1")), "set", "the control: the kernel allows it");
+}

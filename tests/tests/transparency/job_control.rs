@@ -73,6 +73,23 @@ fn a_suspended_command_is_continued_in_the_foreground() {
     }
 }
 
+/// Where no shell could continue it, in a session without one, nothing is suspended (setpgid(2),
+/// "orphaned process group").
+#[test]
+fn a_command_without_a_shell_is_not_suspended() {
+    let server = Server::start();
+    let script = "sh -c 'echo ready; read x; echo got $x'; exit 8";
+    for way in WAYS {
+        let mut terminal = Terminal::open();
+        let mut child = terminal.start(&way.command(&server, &["sh", "-c", script]));
+        terminal.shows("ready\r\n");
+        terminal.typed(SUSPEND);
+        terminal.typed("more\n");
+        terminal.shows("got more\r\n");
+        assert_eq!(way.code(child.wait().unwrap()), 8, "{way:?}");
+    }
+}
+
 #[test]
 fn a_terminal_that_hangs_up_ends_the_command() {
     let server = Server::start();

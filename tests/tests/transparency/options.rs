@@ -186,4 +186,6 @@ fn a_profile_that_is_not_there_is_told_with_those_that_are() {
     assert_eq!(run(&server, &["-p", "other", "--", "true"]).code, 0);
     let by_variable = server.zyg("run").env("ZYG_PROFILE", "no2").args(["--", "true"]).output();
     assert!(String::from_utf8_lossy(&by_variable.unwrap().stderr).contains("no2"));
+    let by_none = server.zyg("run").env("ZYG_PROFILE", "").args(["--", "true"]).status();
+    assert!(by_none.unwrap().success(), "an empty variable is none");
 }
