@@ -338,12 +338,11 @@ except BlockingIOError:
     },
 ];
 
-/// What processes pass on to their children, planted on init where it can be.
+/// What processes pass on to their children. Init itself cannot be given any of it.
 pub const PROPERTIES: [Residue; 9] = [
     residue(
-        "a resource limit of init",
+        "a resource limit",
         "import resource
-resource.prlimit(1, resource.RLIMIT_CORE, (17, 17))
 resource.setrlimit(resource.RLIMIT_CORE, (17, 17))",
         "import resource
 result = 'found' if resource.getrlimit(resource.RLIMIT_CORE)[1] == 17 else 'clean'",
