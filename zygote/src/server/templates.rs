@@ -259,7 +259,11 @@ impl Server {
     /// not see the end of its lifeline, so it is killed as well, where the server may.
     pub(super) fn destroy_orphan(&mut self, key: Key) {
         let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
-        if let Err(errno) = crate::sys::process::kill(zygote.pidfd.as_fd()) {
+        // Only with authority that the template had itself: its user may have taken hold of it and
+        // sent the pidfd of somebody else's process, for a server that runs as root to kill.
+        if self.pools.entries[zygote.pool].uid == self.uid
+            && let Err(errno) = crate::sys::process::kill(zygote.pidfd.as_fd())
+        {
             log::debug!("an orphaned zygote is left to its lifeline: {errno}");
         }
         if let Some(lifeline) = zygote.lifeline.take() {
