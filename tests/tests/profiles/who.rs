@@ -1,6 +1,8 @@
 //! Who may ask, and for how much.
 
 use crate::server;
+use zyg_protocol::message::{Acquire, Reply, Request};
+use zyg_tests::Raw;
 use zygote_client::{AcquireError, Denial, LeaseOptions};
 
 #[test]
@@ -39,6 +41,19 @@ fn a_user_has_as_many_leases_as_the_quota_says() {
     client.lease().expect("the control: another profile has its own quota");
     first.release().unwrap();
     ask().unwrap();
+}
+
+#[test]
+fn asking_for_many_at_once_is_no_way_around_a_quota() {
+    let server = server("[profile.few]\nquota = { leases = 2 }\n");
+    let client = Raw::connect(server.socket());
+    for request in 1..=6 {
+        let profile = Some("few".to_owned());
+        client.say(&Request::Acquire(Acquire { request, profile, ..Acquire::default() }));
+    }
+    let replies: Vec<_> = (1..=6).map(|_| client.reply().unwrap()).collect();
+    let granted = replies.iter().filter(|reply| matches!(reply, Reply::Granted(_))).count();
+    assert_eq!(granted, 2, "{replies:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::sessions::Pending;
 use super::tokens::Key;
 use super::visible::{View, view};
 use super::{Opening, Server, Waiting};
-use crate::config::DEFAULT_PROFILE;
+use crate::config::{DEFAULT_PROFILE, Quota};
 use crate::pool::{Event, Time, WaiterKey};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -70,6 +70,9 @@ impl Server {
         self.check_allowed(profile, uid)?;
         let (pool, first_use) = self.pool_for(profile, uid)?;
         self.check_quota(pool)?;
+        if self.sessions.arena.get(key).is_none() {
+            return Ok(());
+        }
         let entry = &self.pools.entries[pool];
         if entry.recipe.authority.slices.is_some()
             && acquire.mounts.iter().any(|mount| matches!(mount, Mount::Bind { .. }))
@@ -128,15 +131,24 @@ impl Server {
     }
 
     /// Whether the pool's user may have one more lease, or wait for one.
-    fn check_quota(&self, pool: usize) -> Result<(), Denial> {
+    /// Those that are still to be granted count as well, so that asking for many at once is no way
+    /// around it.
+    fn check_quota(&mut self, pool: usize) -> Result<(), Denial> {
+        if self.pools.entries[pool].quota == Quota::default() {
+            return Ok(());
+        }
+        // What was asked before, in this very turn, is to be counted.
+        self.settle();
+        let opening = self.opening.values().filter(|opening| opening.pool == pool).count() as u32;
         let entry = &self.pools.entries[pool];
         let counts = entry.policy.counts();
+        let asked = counts.waiters + opening;
         let exceeded =
             |what: &str, limit: u32| Denial::QuotaExceeded { what: what.to_owned(), limit };
-        if let Some(limit) = entry.quota.leases.filter(|limit| counts.leased >= *limit) {
+        if let Some(limit) = entry.quota.leases.filter(|limit| counts.leased + asked >= *limit) {
             return Err(exceeded("leases", limit));
         }
-        if let Some(limit) = entry.quota.waiters.filter(|limit| counts.waiters >= *limit) {
+        if let Some(limit) = entry.quota.waiters.filter(|limit| asked >= *limit) {
             return Err(exceeded("waiters", limit));
         }
         Ok(())

@@ -126,14 +126,24 @@ impl Server {
                 self.tell(pool, Event::SpawnFailed { slot: SlotKey(slot), reason });
             }
             FromTemplate::Gone { slot } => self.gone(pool, SlotKey(slot)),
-            FromTemplate::Opened { ticket } => self.opened(ticket, descriptors),
-            FromTemplate::OpenFailed { ticket, failure } => {
+            FromTemplate::Opened { ticket } if self.opens(pool, ticket) => {
+                self.opened(ticket, descriptors);
+            }
+            FromTemplate::OpenFailed { ticket, failure } if self.opens(pool, ticket) => {
                 let Failure { subject, errno, .. } = failure;
                 let path = String::from_utf8_lossy(&subject).into_owned();
                 let reason = std::io::Error::from_raw_os_error(errno).to_string();
                 self.not_opened(ticket, Denial::MountRefused { path, reason });
             }
+            // Nobody waits for it any more, or it never was this template's to answer.
+            FromTemplate::Opened { .. } | FromTemplate::OpenFailed { .. } => {}
         }
+    }
+
+    /// Whether this pool's template was asked to open what the ticket stands for: another one's word
+    /// must not put its own user's files before somebody else.
+    fn opens(&self, pool: usize, ticket: u64) -> bool {
+        self.opening.get(&ticket).is_some_and(|opening| opening.pool == pool)
     }
 
     fn born(&mut self, pool: usize, slot: SlotKey, descriptors: Vec<OwnedFd>) {
@@ -141,8 +151,10 @@ impl Server {
             log::error!("a zygote came without its three descriptors");
             return self.tell(pool, Event::ZygoteDied { slot });
         };
-        if self.pools.entries[pool].zygotes.contains_key(&slot) {
-            log::error!("a template reported a zygote twice");
+        let entry = &self.pools.entries[pool];
+        // A template may be in its user's hands: what was not ordered of it is not kept for it.
+        if !entry.parents.contains_key(&slot) || entry.zygotes.contains_key(&slot) {
+            log::error!("a template reported a zygote that was not ordered, or twice");
             return;
         }
         let zygote =
