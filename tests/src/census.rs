@@ -1,6 +1,7 @@
 //! Who is there: processes held by pidfd, so that what is gone cannot be taken for somebody else.
 
 use crate::wait_readable;
+use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::fs;
@@ -17,6 +18,15 @@ impl Census {
     /// The descendants of `root`, itself not included.
     #[must_use]
     pub fn below(root: Pid) -> Self {
+        let pids = Self::numbers_below(root).into_iter();
+        // One that has ended since is none of ours to wait for.
+        Self { processes: pids.filter_map(|pid| Some((pid, open(pid)?))).collect() }
+    }
+
+    /// The numbers of the descendants of `root`, without holding any of them: for more than there
+    /// may be descriptors. Zombies are among them.
+    #[must_use]
+    pub fn numbers_below(root: Pid) -> Vec<Pid> {
         let parents = parents();
         let descends = |mut pid: i32| {
             while let Some(parent) = parents.get(&pid) {
@@ -27,9 +37,7 @@ impl Census {
             }
             false
         };
-        let pids = parents.keys().copied().filter(|pid| descends(*pid)).map(Pid::from_raw);
-        // One that has ended since is none of ours to wait for.
-        Self { processes: pids.filter_map(|pid| Some((pid, open(pid)?))).collect() }
+        parents.keys().copied().filter(|pid| descends(*pid)).map(Pid::from_raw).collect()
     }
 
     /// Their numbers.
@@ -74,5 +82,10 @@ fn parents() -> HashMap<i32, i32> {
 
 /// A pidfd (pidfd_open(2)): readable when the process has ended.
 fn open(pid: Pid) -> Option<OwnedFd> {
-    zygote::process_descriptor(pid).ok()
+    match zygote::process_descriptor(pid) {
+        Ok(pidfd) => Some(pidfd),
+        Err(Errno::ESRCH) => None,
+        // A census that leaves somebody out would find that all are gone.
+        Err(errno) => panic!("failed to hold process {pid}: {errno}"),
+    }
 }

@@ -197,6 +197,8 @@ fn limits_over(own: Limits, base: Limits) -> Limits {
         cpu: own.cpu.or(base.cpu),
         fsize: own.fsize.or(base.fsize),
         memlock: own.memlock.or(base.memlock),
+        msgqueue: own.msgqueue.or(base.msgqueue),
+        sigpending: own.sigpending.or(base.sigpending),
         stack: own.stack.or(base.stack),
         address_space: own.address_space.or(base.address_space),
         data: own.data.or(base.data),

@@ -212,8 +212,9 @@ pub enum Principal {
 pub struct Limits {
     /// `nofile`: the highest descriptor, plus 1.
     pub nofile: Option<u64>,
-    /// `nproc`: processes and threads of one kernel uid: with [`Identity::Slice`] those of one
-    /// environment, with [`Identity::Client`] all that the client has.
+    /// `nproc`: processes and threads of one environment, init included: the kernel counts for each
+    /// uid in each user namespace (since Linux 5.14). It exempts kernel uid 0, so with
+    /// [`Identity::Client`] it does not hold for root.
     pub nproc: Option<u64>,
     /// `core`: bytes of a core dump.
     pub core: Option<u64>,
@@ -223,6 +224,11 @@ pub struct Limits {
     pub fsize: Option<u64>,
     /// `memlock`: bytes that may be locked into memory.
     pub memlock: Option<u64>,
+    /// `msgqueue`: bytes of POSIX message queues, counted as for `nproc`; exempts nobody.
+    pub msgqueue: Option<u64>,
+    /// `sigpending`: signals that are queued and timers that may queue one (timer_create(2)), counted
+    /// as for `nproc`; exempts nobody.
+    pub sigpending: Option<u64>,
     /// `stack`: bytes of the first thread's stack, arguments and environment included.
     pub stack: Option<u64>,
     /// `as`: bytes of address space.
@@ -272,6 +278,8 @@ impl Limits {
             (libc::RLIMIT_CPU, self.cpu),
             (libc::RLIMIT_FSIZE, self.fsize),
             (libc::RLIMIT_MEMLOCK, self.memlock),
+            (libc::RLIMIT_MSGQUEUE, self.msgqueue),
+            (libc::RLIMIT_SIGPENDING, self.sigpending),
             (libc::RLIMIT_STACK, self.stack),
             (libc::RLIMIT_AS, self.address_space),
             (libc::RLIMIT_DATA, self.data),

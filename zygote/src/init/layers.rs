@@ -25,6 +25,8 @@ const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 pub(crate) struct Layers {
     root: OwnedFd,
     next: u32,
+    /// As mount options, each with a comma before it.
+    bounds: String,
 }
 
 impl Layers {
@@ -33,15 +35,16 @@ impl Layers {
     /// # Errors
     /// Those of mount(2).
     pub fn create(bytes: Option<u64>, inodes: Option<u64>) -> Result<Self, Errno> {
-        let mut options = "mode=0700".to_owned();
+        let mut bounds = String::new();
         if let Some(bytes) = bytes {
-            options.push_str(&format!(",size={bytes}"));
+            bounds.push_str(&format!(",size={bytes}"));
         }
         if let Some(inodes) = inodes {
-            options.push_str(&format!(",nr_inodes={inodes}"));
+            bounds.push_str(&format!(",nr_inodes={inodes}"));
         }
+        let options = format!("mode=0700{bounds}");
         mount(Some("zyg"), PLACE, Some("tmpfs"), PLAIN, Some(options.as_str()))?;
-        Ok(Self { root: open_path(PLACE)?, next: 0 })
+        Ok(Self { root: open_path(PLACE)?, next: 0, bounds })
     }
 
     /// Finds the tmpfs again after the root was replaced by one that shows it at the same place.
@@ -96,12 +99,14 @@ impl Layers {
         mount(Some("zyg"), target, Some("overlay"), PLAIN, Some(options.as_str()))
     }
 
-    /// Mounts an empty tmpfs at `target`.
+    /// Mounts an empty tmpfs at `target`, with the same bounds as the places of [`Layers`] have
+    /// together.
     ///
     /// # Errors
     /// Those of mount(2).
-    pub fn mount_tmpfs(target: &CStr) -> Result<(), Errno> {
-        mount(Some("zyg"), target, Some("tmpfs"), PLAIN, Some("mode=0755"))
+    pub fn mount_tmpfs(&self, target: &CStr) -> Result<(), Errno> {
+        let options = format!("mode=0755{}", self.bounds);
+        mount(Some("zyg"), target, Some("tmpfs"), PLAIN, Some(options.as_str()))
     }
 }
 

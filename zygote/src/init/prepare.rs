@@ -55,7 +55,8 @@ fn put_in_place(
             (Attach::Cover { target }, None) => cover(layers, target, &mut read_only)?,
             (Attach::Tmpfs { target }, None) => {
                 make_mount_point(target, true)?;
-                Layers::mount_tmpfs(&c_path(target, Step::AttachMount)?)
+                layers
+                    .mount_tmpfs(&c_path(target, Step::AttachMount)?)
                     .at_subject(Step::AttachMount, target)?;
             }
             (attachment, _) => {

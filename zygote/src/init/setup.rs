@@ -3,7 +3,7 @@
 
 use super::layers::Layers;
 use super::prepare::attach_tree;
-use super::{Setup, whole};
+use super::{Setup, bounds, whole};
 use crate::failure::At;
 use crate::sys;
 use crate::template::{Late, PrivatePath, cover_empty, set_up_network, write_id_maps};
@@ -16,7 +16,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, mkdirat, umask};
 use nix::unistd::{sethostname, setsid};
 use std::ffi::{CStr, CString};
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use zyg_protocol::message::{Authority, Bytes, Confinement, Failure, Network, Step};
 
@@ -26,9 +25,6 @@ const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 /// namespace it is in (proc(5); the checks there are by kernel uid).
 const HOST_CONTROLS: [&CStr; 5] =
     [c"/proc/sys", c"/proc/sysrq-trigger", c"/proc/irq", c"/proc/bus", c"/proc/fs"];
-
-/// How many cgroup namespaces there may be below the caller's user namespace.
-const CGROUP_NAMESPACES: &str = "/proc/sys/user/max_cgroup_namespaces";
 
 pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
     let recipe = setup.recipe;
@@ -51,14 +47,15 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
             .at_subject(Step::Scratch, private.path.to_bytes())?;
     }
     mount_proc().at(Step::Proc)?;
-    forbid_cgroup_namespaces()?;
+    bounds::set(recipe)?;
     if setup.identity.0 == 0 {
         protect_host_controls().at(Step::Proc)?;
     }
     // Covers the mount point that the private places were made through.
-    let options = Some("newinstance,ptmxmode=0666,mode=0620");
+    let options = format!("newinstance,ptmxmode=0666,mode=0620,max={}", bounds::TERMINALS_MAX);
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    mount(Some("devpts"), "/dev/pts", Some("devpts"), flags, options).at(Step::Devpts)?;
+    mount(Some("devpts"), "/dev/pts", Some("devpts"), flags, Some(options.as_str()))
+        .at(Step::Devpts)?;
     for path in &setup.layout.layered {
         layers.cover(path).at_subject(Step::Home, path.to_bytes())?;
     }
@@ -129,18 +126,6 @@ fn mount_proc() -> Result<(), Errno> {
     mount(Some("proc"), "/proc", Some("proc"), PLAIN | MsFlags::MS_NOEXEC, None::<&str>)
 }
 
-/// A command that makes itself a user namespace has every capability in that, and with a cgroup
-/// namespace of its own it could mount the host's cgroup tree, where files are checked by kernel
-/// uid: one write to `cgroup.kill` ends what is outside. Limits on namespaces hold for all user
-/// namespaces below the writer's own (namespaces(7), "/proc/sys/user").
-fn forbid_cgroup_namespaces() -> Result<(), Failure> {
-    match std::fs::write(CGROUP_NAMESPACES, "0") {
-        // A kernel without them.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result.at_subject(Step::DropPrivileges, CGROUP_NAMESPACES),
-    }
-}
-
 fn protect_host_controls() -> Result<(), Errno> {
     for path in HOST_CONTROLS {
         match sys::mount::copy_tree(path) {
@@ -159,9 +144,10 @@ fn protect_host_controls() -> Result<(), Errno> {
 fn drop_privileges(confinement: &Confinement) -> Result<(), Errno> {
     sys::privilege::bound_capabilities(confinement.capabilities)?;
     sys::privilege::hand_on_capabilities(confinement.capabilities)?;
-    if confinement.filters.is_empty() {
-        // Under a filter the template's fresh one stays, out of everybody's reach.
-        sys::privilege::fresh_keyring()?;
+    match sys::privilege::fresh_keyring() {
+        // Where the filter denies keyctl(2) the template's closed one stays, of no use to anybody.
+        Err(Errno::EPERM) if !confinement.filters.is_empty() => {}
+        result => result?,
     }
     nix::sys::prctl::set_no_new_privs()?;
     // /proc/1/{mem,fd,root,…} become root's of the template's user namespace, and ptrace(2) asks

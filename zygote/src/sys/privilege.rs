@@ -112,6 +112,24 @@ pub fn fresh_keyring() -> Result<(), Errno> {
     }
 }
 
+/// Takes every permission from the session keyring, for good: whoever has it can neither use nor open
+/// it again (keyctl(2)).
+///
+/// # Errors
+/// That of keyctl(2).
+pub fn close_keyring() -> Result<(), Errno> {
+    const KEYCTL_SETPERM: libc::c_long = 5;
+    const SESSION_KEYRING: libc::c_long = -3;
+    const NO_PERMISSION: libc::c_long = 0;
+    // SAFETY: integers only.
+    let result =
+        unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, SESSION_KEYRING, NO_PERMISSION) };
+    match Errno::result(result) {
+        Ok(_) | Err(Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Installs a system call filter, for good: 8 bytes an instruction (seccomp(2)).
 ///
 /// Makes one system call and allocates nothing, so a vfork's child may call it.

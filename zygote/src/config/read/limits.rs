@@ -22,6 +22,8 @@ impl Reader {
             cpu: self.cpu(&mut section),
             fsize: self.size_limit(&mut section, "fsize"),
             memlock: self.size_limit(&mut section, "memlock"),
+            msgqueue: self.size_limit(&mut section, "msgqueue"),
+            sigpending: self.count_limit(&mut section, "sigpending"),
             stack: self.size_limit(&mut section, "stack"),
             address_space: self.size_limit(&mut section, "as"),
             data: self.size_limit(&mut section, "data"),

@@ -72,6 +72,8 @@ core = 0
 cpu = "2m"
 fsize = "1T"
 memlock = "64K"
+msgqueue = "100K"
+sigpending = 500
 stack = "8M"
 as = "4G"
 data = "unlimited"
@@ -138,6 +140,8 @@ fn web_1_x() -> Profile {
             cpu: Some(2 * minute),
             fsize: Some(1 << 40),
             memlock: Some(1 << 16),
+            msgqueue: Some(100 << 10),
+            sigpending: Some(500),
             stack: Some(8 << 20),
             address_space: Some(4 << 30),
             data: Some(Limits::UNLIMITED),
