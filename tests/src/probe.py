@@ -83,27 +83,31 @@ def visible(marker, proc="/proc"):
     return "hidden"
 
 
+def outcome(code):
+    """Runs an act: "ok", its `result`, or an errno's name."""
+    scope = dict(globals())
+    try:
+        exec(code, scope)
+        return str(scope.get("result", "ok"))
+    except OSError as error:
+        return errno.errorcode.get(error.errno, str(error))
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+
+
 def attempt(code):
-    """Runs an act in a process of its own: "ok", its `result`, an errno's name, or a signal."""
+    """Runs an act in a process of its own: its outcome, or a signal."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        scope = dict(globals())
-        try:
-            exec(code, scope)
-            outcome = str(scope.get("result", "ok"))
-        except OSError as error:
-            outcome = errno.errorcode.get(error.errno, str(error))
-        except BaseException as error:
-            outcome = f"{type(error).__name__}: {error}"
-        os.write(writing, outcome.encode())
+        os.write(writing, outcome(code).encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as file:
-        outcome = file.read().decode()
+        came = file.read().decode()
     _, ended = os.waitpid(child, 0)
-    return outcome if os.WIFEXITED(ended) else f"signal {os.WTERMSIG(ended)}"
+    return came if os.WIFEXITED(ended) else f"signal {os.WTERMSIG(ended)}"
 
 
 def daemon(setup):

@@ -19,6 +19,11 @@ for _name, _code in ACTS:
     say(_name + '\\t' + attempt(_code).replace('\\n', ' '))
 ";
 
+const ALL_AT_ONCE: &str = "
+for _name, _code in ACTS:
+    say(_name + '\\t' + outcome(_code).replace('\\n', ' '))
+";
+
 /// What came of each act, by the act's name.
 pub type Findings = BTreeMap<String, String>;
 
@@ -39,6 +44,7 @@ pub struct Refused {
 #[derive(Debug, Default, Clone)]
 pub struct Probe {
     values: Map<String, Value>,
+    definitions: String,
 }
 
 impl Probe {
@@ -55,6 +61,13 @@ impl Probe {
         self
     }
 
+    /// Adds definitions that the acts use.
+    #[must_use]
+    pub fn with_definitions(mut self, code: &str) -> Self {
+        self.definitions.push_str(code);
+        self
+    }
+
     /// Adds a path.
     #[must_use]
     pub fn with_path(self, name: &str, path: &Path) -> Self {
@@ -65,7 +78,17 @@ impl Probe {
     /// Tries acts in an environment.
     #[must_use]
     pub fn inside(&self, lease: &Lease, acts: &[(&str, &str)]) -> Findings {
-        let script = self.script(EVERY_ACT);
+        self.run_inside(lease, EVERY_ACT, acts)
+    }
+
+    /// Tries acts in an environment, all in the first process: for many that change nothing.
+    #[must_use]
+    pub fn at_once_inside(&self, lease: &Lease, acts: &[(&str, &str)]) -> Findings {
+        self.run_inside(lease, ALL_AT_ONCE, acts)
+    }
+
+    fn run_inside(&self, lease: &Lease, code: &str, acts: &[(&str, &str)]) -> Findings {
+        let script = self.script(code);
         let mut command = lease.command(python());
         command.args(["-ISc", LOADER]).current_dir("/").stdin(zygote_client::Stdio::piped());
         command.stdout(zygote_client::Stdio::piped()).stderr(zygote_client::Stdio::piped());
@@ -143,7 +166,7 @@ impl Probe {
         let literal = |map| Value::String(Value::Object(map).to_string());
         let (numbers, values) = (literal(numbers), literal(self.values.clone()));
         let load = format!("NUMBERS, VALUES = json.loads({numbers}), json.loads({values})");
-        format!("{PRELUDE}\n{load}\nglobals().update(VALUES)\n{code}")
+        format!("{PRELUDE}\n{load}\nglobals().update(VALUES)\n{}\n{code}", self.definitions)
     }
 }
 
