@@ -6,8 +6,8 @@
 //! | server → client | [`Reply`] | `Granted`: channel, pidfd, then one per [`Attach`] that names one |
 //! | client → init | [`ToInit`] | `Prepare`: the grant's trees; `Exec`: the command's own |
 //! | init → client | [`FromInit`] | `Started`: the pty's master, if one was asked for |
-//! | server → template | [`ToTemplate`] | none |
-//! | template → server | [`FromTemplate`] | `Spawned`: pidfd, lifeline, channel; `Opened`: the trees |
+//! | server → template | [`ToTemplate`] | `Spawn`: init's end of the lifeline |
+//! | template → server | [`FromTemplate`] | `Spawned`: pidfd, channel; `Opened`: the trees |
 //! | init → server | [`Lifeline`] | none |
 //!
 //! Paths, arguments and environment are bytes, as the kernel has them; a [`Bytes`] need not be
@@ -15,10 +15,12 @@
 
 mod command;
 mod failure;
+mod plain;
 mod recipe;
 
 pub use command::{Exec, ExitStatus, FromInit, Prepare, Rlimit, Scope, ToInit, TtySize, Usage};
 pub use failure::{Failure, Step};
+pub use plain::plain_text;
 pub use recipe::{
     Authority, Confinement, FromTemplate, Lifeline, Network, Recipe, Root, Slices, ToTemplate,
     Tree, View, ViewBind,

@@ -12,6 +12,7 @@ mod home;
 mod probe;
 mod raw;
 mod server;
+mod thief;
 
 pub use baseline::{Baseline, descriptors_of};
 pub use census::Census;
@@ -19,6 +20,7 @@ pub use home::home;
 pub use probe::{Findings, Probe, Refused, python};
 pub use raw::{Raw, RawLease, bytes_of};
 pub use server::{Server, Setup, zyg_binary};
+pub use thief::{Taken, connect_as, take_over};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;

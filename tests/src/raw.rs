@@ -30,6 +30,12 @@ pub struct RawLease {
 }
 
 impl Raw {
+    /// A conversation that was begun elsewhere.
+    #[must_use]
+    pub fn of(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+
     /// Connects to a server; waits while its backlog is full.
     #[must_use]
     pub fn connect(path: &Path) -> Self {

@@ -1,6 +1,6 @@
 //! Steps, and how they fail.
 
-use super::Bytes;
+use super::{Bytes, plain_text};
 use serde::{Deserialize, Serialize};
 
 /// A step that failed, as the kernel reported it.
@@ -91,7 +91,8 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "failed to {}", self.step)?;
         if !self.subject.is_empty() {
-            write!(f, " {}", String::from_utf8_lossy(&self.subject))?;
+            // Whoever reports it may have written into it whatever he likes.
+            write!(f, " {}", plain_text(&self.subject))?;
         }
         write!(f, ": {}", std::io::Error::from_raw_os_error(self.errno))
     }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum ToTemplate {
     /// The first message: what to prepare. Answered by `Ready` or `Unable`.
     Build(Box<Recipe>),
-    /// Clone a zygote. Answered by `Spawned` or `SpawnFailed`, and at its end by `Gone`.
+    /// Clone a zygote that lives on the lifeline whose other end rides along. Answered by `Spawned` or
+    /// `SpawnFailed`, and at its end by `Gone`.
     Spawn {
         /// The slot it is for.
         slot: u64,

@@ -4,16 +4,15 @@ use super::Server;
 use super::listener::{Door, Peer};
 use super::sessions::{OUTBOX_MAX, Pending, Session};
 use super::tokens::{Key, Source};
-use super::wire::Wire;
+use super::wire::{Wire, receive_bare};
 use crate::pool::Event;
 use nix::errno::Errno;
 use std::collections::{HashMap, HashSet};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use zyg_protocol::codec::{DecodeError, decode};
-use zyg_protocol::limits::WIRE_VERSION;
+use zyg_protocol::limits::{MESSAGE_BYTES_MAX, WIRE_VERSION};
 use zyg_protocol::message::{Refusal, Reply};
-use zyg_protocol::socket::ReceiveError;
 
 /// Messages read from one session in one turn, so that one client cannot keep the others waiting.
 const MESSAGES_PER_TURN: usize = 32;
@@ -87,15 +86,9 @@ impl Server {
     pub(super) fn hear_session(&mut self, key: Key) {
         for _ in 0..MESSAGES_PER_TURN {
             let Some(session) = self.sessions.arena.get(key) else { return };
-            match session.wire.receive(&mut self.buffer) {
-                Ok(received) if received.bytes == 0 && received.descriptors.is_empty() => {
-                    return self.close_session(key);
-                }
-                Ok(received) if !received.descriptors.is_empty() => {
-                    let reason = "no request carries descriptors".to_owned();
-                    return self.refuse(key, Refusal::Malformed { reason });
-                }
-                Ok(received) => match decode(&self.buffer[..received.bytes]) {
+            match receive_bare(session.wire.socket().as_fd(), &mut self.buffer) {
+                Ok(0) => return self.close_session(key),
+                Ok(bytes) => match decode(&self.buffer[..bytes]) {
                     Ok(request) => self.request(key, request),
                     Err(DecodeError::Version { got }) => {
                         return self.refuse(key, Refusal::WrongVersion { got, want: WIRE_VERSION });
@@ -105,12 +98,14 @@ impl Server {
                         return self.refuse(key, Refusal::Malformed { reason });
                     }
                 },
-                Err(ReceiveError::WouldBlock) => return,
-                Err(ReceiveError::Os(_)) => return self.close_session(key),
-                Err(error) => {
-                    let reason = error.to_string();
+                Err(Errno::EAGAIN) => return,
+                Err(Errno::EBADMSG) => {
+                    let reason = format!(
+                        "no request is longer than {MESSAGE_BYTES_MAX} bytes or carries descriptors"
+                    );
                     return self.refuse(key, Refusal::Malformed { reason });
                 }
+                Err(_) => return self.close_session(key),
             }
         }
         self.sessions.unread.push(key);

@@ -20,10 +20,7 @@ impl Server {
     }
 
     fn spawn(&mut self, pool: usize, slot: SlotKey) {
-        let ordered = self.ensure_template(pool).and_then(|()| {
-            let order = ToTemplate::Spawn { slot: slot.0 };
-            self.pools.order(pool, &order, &mut self.scratch).map_err(|error| error.to_string())
-        });
+        let ordered = self.ensure_template(pool).and_then(|()| self.order_spawn(pool, slot));
         let entry = &mut self.pools.entries[pool];
         match (ordered, entry.template) {
             (Ok(()), Some(template)) => drop(entry.parents.insert(slot, template)),
@@ -108,8 +105,11 @@ impl Server {
         let parent = entry.parents.get(&slot).copied();
         if parent.is_some() && parent == entry.template {
             let order = ToTemplate::Destroy { slot: slot.0 };
-            if let Err(error) = self.pools.order(pool, &order, &mut self.scratch) {
+            let ordered = self.pools.order(pool, &order, Vec::new(), &mut self.scratch);
+            if let (Err(error), Some(template)) = (ordered, parent) {
                 log::error!("failed to order the end of a zygote: {error}");
+                // It reads nothing any more.
+                self.template_lost(template);
             }
             return;
         }

@@ -8,6 +8,7 @@
 mod clients;
 mod effects;
 mod listener;
+mod orphans;
 mod pools;
 mod recipes;
 mod requests;

@@ -30,6 +30,8 @@ pub(super) struct Zygote {
     pub channel: Option<OwnedFd>,
     pub pidfd: OwnedFd,
     pub lease: Option<LeaseId>,
+    /// Whether its init has said what it has to say: that it is ready, or why not.
+    pub told: bool,
 }
 
 /// A template that runs, or is on its way to.
@@ -38,6 +40,8 @@ pub(super) struct Template {
     pub pool: usize,
     pub pid: u32,
     pub wire: Wire,
+    /// Whether its tree is prepared.
+    pub ready: bool,
 }
 
 /// One profile and uid.
@@ -59,6 +63,8 @@ pub(super) struct Entry {
     pub zygotes: HashMap<SlotKey, Key>,
     /// Which template was told to fill a slot, until nothing is left in it.
     pub parents: HashMap<SlotKey, Key>,
+    /// The server's ends of lifelines whose zygotes are ordered and not reported yet.
+    pub lifelines: HashMap<SlotKey, OwnedFd>,
 }
 
 /// All pools. One is never removed, so its number stays its name.
@@ -116,11 +122,12 @@ impl Pools {
             template_error: None,
             zygotes: HashMap::new(),
             parents: HashMap::new(),
+            lifelines: HashMap::new(),
         });
         Ok(self.entries.len() - 1)
     }
 
-    /// Sends an order to a pool's template. A pool without one gets nothing; nor does one whose
+    /// Sends an order to a pool's template, with what rides along. A pool without one gets nothing; nor does one whose
     /// template has just ended, which is yet to be heard of and may have said why.
     ///
     /// # Errors
@@ -129,10 +136,11 @@ impl Pools {
         &mut self,
         pool: usize,
         message: &ToTemplate,
+        descriptors: Vec<OwnedFd>,
         scratch: &mut Vec<u8>,
     ) -> Result<(), WireError> {
         let template = self.entries[pool].template.and_then(|key| self.templates.get_mut(key));
-        match template.map(|template| template.wire.send(message, Vec::new(), scratch)) {
+        match template.map(|template| template.wire.send(message, descriptors, scratch)) {
             None | Some(Err(WireError::Gone(_))) => Ok(()),
             Some(sent) => sent,
         }

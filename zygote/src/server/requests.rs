@@ -89,7 +89,7 @@ impl Server {
         self.ensure_template(pool).map_err(|reason| Denial::BuildFailing { reason })?;
         let order = ToTemplate::Open { ticket, trees: std::mem::take(&mut view.trees) };
         self.pools
-            .order(pool, &order, &mut self.scratch)
+            .order(pool, &order, Vec::new(), &mut self.scratch)
             .map_err(|error| Denial::BuildFailing { reason: error.to_string() })?;
         let request = acquire.request;
         let opening = Opening { session: key, pool, first_use, acquire, view, arrived };
@@ -157,13 +157,15 @@ impl Server {
     /// Goes on with an acquire whose mount sources are open.
     pub(super) fn opened(&mut self, ticket: u64, trees: Vec<OwnedFd>) {
         // Nobody waits for it any more when the session has closed or the request was withdrawn.
-        let Some(opening) = self.opening.remove(&ticket) else { return };
-        let Opening { session, pool, first_use, acquire, view, arrived } = opening;
-        if trees.len() != view.attach.iter().filter(|attach| attach.has_tree()).count() {
+        let Some(opening) = self.opening.get(&ticket) else { return };
+        let asked = opening.view.attach.iter().filter(|attach| attach.has_tree()).count();
+        if trees.len() != asked {
             log::error!("a template opened {} trees, not what it was asked for", trees.len());
             let reason = "the template broke the wire's rules".to_owned();
-            return self.deny(session, acquire.request, Denial::BuildFailing { reason });
+            return self.not_opened(ticket, Denial::BuildFailing { reason });
         }
+        let Some(opening) = self.opening.remove(&ticket) else { return };
+        let Opening { session, pool, first_use, acquire, view, arrived } = opening;
         self.enqueue(session, pool, first_use, &acquire, view, trees, arrived);
     }
 

@@ -3,14 +3,18 @@
 use super::Server;
 use super::pools::{Pools, Template, Zygote};
 use super::tokens::{Key, Source};
-use super::wire::Wire;
+use super::wire::{Wire, WireError, receive_bare};
 use crate::diagnose;
+use crate::failure::failure;
 use crate::pool::{Event, SlotKey};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use zyg_protocol::codec::decode;
-use zyg_protocol::message::{Denial, Failure, FromTemplate, Lifeline, ToTemplate};
+use zyg_protocol::message::{
+    Denial, Failure, FromTemplate, Lifeline, Step, ToTemplate, plain_text,
+};
 use zyg_protocol::socket::{ReceiveError, pair};
 
 /// Messages heard from one template in one turn.
@@ -50,7 +54,7 @@ impl Server {
         command.envs(std::env::var_os("ZYG_LOG").map(|filter| ("ZYG_LOG", filter)));
         let pid = command.spawn()?.id();
         let wire = Wire::new(ours, Pools::outbox_max())?;
-        let key = self.pools.templates.insert(Template { pool, pid, wire });
+        let key = self.pools.templates.insert(Template { pool, pid, wire, ready: false });
         let entry = &mut self.pools.entries[pool];
         entry.template = Some(key);
         entry.template_error = None;
@@ -59,7 +63,27 @@ impl Server {
         if let Some(template) = self.pools.templates.get(key) {
             self.watch(template.wire.socket(), Source::Template(key))?;
         }
-        self.pools.order(pool, &order, &mut self.scratch).map_err(std::io::Error::other)
+        let ordered = self.pools.order(pool, &order, Vec::new(), &mut self.scratch);
+        ordered.map_err(std::io::Error::other)
+    }
+
+    /// Orders a zygote of a pool's template. Its lifeline is made here and not there, so that nobody
+    /// but this thread has this end of it: with a descriptor of the same socket a template in its
+    /// user's hands could make a read here wait, and everybody with it.
+    ///
+    /// # Errors
+    /// Why not, in words for a client.
+    pub(super) fn order_spawn(&mut self, pool: usize, slot: SlotKey) -> Result<(), String> {
+        let made = pair().and_then(|(ours, theirs)| {
+            fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(|_| (ours, theirs))
+        });
+        let (ours, theirs) =
+            made.map_err(|errno| diagnose::advice(&failure(Step::Sockets, b"", errno)))?;
+        let order = ToTemplate::Spawn { slot: slot.0 };
+        let ordered = self.pools.order(pool, &order, vec![theirs], &mut self.scratch);
+        ordered.map_err(|error: WireError| error.to_string())?;
+        self.pools.entries[pool].lifelines.insert(slot, ours);
+        Ok(())
     }
 
     pub(super) fn flush_template(&mut self, key: Key) {
@@ -76,12 +100,13 @@ impl Server {
             let pool = template.pool;
             match template.wire.receive(&mut self.buffer) {
                 Ok(received) if received.bytes > 0 => {
-                    match decode(&self.buffer[..received.bytes]) {
-                        Ok(message) => self.template_said(pool, message, received.descriptors),
-                        Err(error) => {
-                            log::error!("a template broke the wire's rules: {error}");
-                            return self.template_lost(key);
-                        }
+                    let heard = decode(&self.buffer[..received.bytes])
+                        .map_err(|error| error.to_string())
+                        .and_then(|message| self.template_said(key, message, received.descriptors));
+                    if let Err(rule) = heard {
+                        let reason = format!("the template broke the wire's rules: {rule}");
+                        self.pools.entries[pool].template_error = Some(reason);
+                        return self.template_lost(key);
                     }
                 }
                 Err(ReceiveError::WouldBlock) => return,
@@ -98,17 +123,40 @@ impl Server {
     }
 
     /// A template's message came, and the server was at its limit: what rode along is closed. A
-    /// zygote whose lifeline that was ends, and [`Self::gone`] tells why. Which mount sources they
-    /// were is not known any more, so that all acquires whose sources are being opened must ask
-    /// again.
+    /// zygote whose they were ends with its lifeline, and [`Self::gone`] tells why. Whose they were
+    /// is not known any more, so that all zygotes end that are not reported yet, and all acquires
+    /// whose mount sources are being opened must ask again.
     fn descriptors_lost(&mut self, pool: usize) {
         log::error!("{NO_DESCRIPTOR}");
+        self.pools.entries[pool].lifelines.clear();
         self.open_no_more(pool, NO_DESCRIPTOR);
     }
 
-    fn template_said(&mut self, pool: usize, message: FromTemplate, descriptors: Vec<OwnedFd>) {
+    /// Takes note of what a template says. One may be in its user's hands, so it is believed about
+    /// what it was asked alone, and only once.
+    ///
+    /// # Errors
+    /// The rule that it breaks, in words for a client.
+    fn template_said(
+        &mut self,
+        key: Key,
+        message: FromTemplate,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), String> {
+        let Some(template) = self.pools.templates.get_mut(key) else { return Ok(()) };
+        let pool = template.pool;
+        let first = matches!(message, FromTemplate::Ready { .. } | FromTemplate::Unable(_));
+        let repeated = template.ready || self.pools.entries[pool].template_error.is_some();
+        if first == repeated {
+            return Err("it is ready once, and before anything else".to_owned());
+        }
+        let carries = matches!(message, FromTemplate::Spawned { .. } | FromTemplate::Opened { .. });
+        if !carries && !descriptors.is_empty() {
+            return Err("descriptors ride along where none belong".to_owned());
+        }
         match message {
             FromTemplate::Ready { build_us, read_only } => {
+                template.ready = true;
                 let entry = &mut self.pools.entries[pool];
                 log::info!("template of uid {} is ready after {build_us} µs", entry.uid);
                 entry.writable.layered.retain(|path| !read_only.contains(path));
@@ -118,26 +166,35 @@ impl Server {
                 log::error!("a template cannot be prepared: {advice}");
                 self.pools.entries[pool].template_error = Some(advice);
             }
-            FromTemplate::Spawned { slot } => self.born(pool, SlotKey(slot), descriptors),
-            FromTemplate::SpawnFailed { slot, failure } => {
-                let reason = diagnose::advice(&failure);
-                log::error!("a zygote cannot be cloned: {reason}");
-                self.pools.entries[pool].parents.remove(&SlotKey(slot));
-                self.tell(pool, Event::SpawnFailed { slot: SlotKey(slot), reason });
+            FromTemplate::Spawned { slot } => {
+                return self.born(key, pool, SlotKey(slot), descriptors);
             }
-            FromTemplate::Gone { slot } => self.gone(pool, SlotKey(slot)),
+            FromTemplate::SpawnFailed { slot, failure } => {
+                return self.not_born(key, pool, SlotKey(slot), failure);
+            }
+            FromTemplate::Gone { slot } if self.ordered_of(key, pool, SlotKey(slot)) => {
+                self.gone(pool, SlotKey(slot));
+            }
             FromTemplate::Opened { ticket } if self.opens(pool, ticket) => {
                 self.opened(ticket, descriptors);
             }
             FromTemplate::OpenFailed { ticket, failure } if self.opens(pool, ticket) => {
                 let Failure { subject, errno, .. } = failure;
-                let path = String::from_utf8_lossy(&subject).into_owned();
+                let path = plain_text(&subject);
                 let reason = std::io::Error::from_raw_os_error(errno).to_string();
                 self.not_opened(ticket, Denial::MountRefused { path, reason });
             }
+            // It was told before that it had failed.
+            FromTemplate::Gone { .. } => {}
             // Nobody waits for it any more, or it never was this template's to answer.
             FromTemplate::Opened { .. } | FromTemplate::OpenFailed { .. } => {}
         }
+        Ok(())
+    }
+
+    /// Whether this very template was told to fill the slot, and something may be left in it.
+    fn ordered_of(&self, key: Key, pool: usize, slot: SlotKey) -> bool {
+        self.pools.entries[pool].parents.get(&slot) == Some(&key)
     }
 
     /// Whether this pool's template was asked to open what the ticket stands for: another one's word
@@ -146,25 +203,40 @@ impl Server {
         self.opening.get(&ticket).is_some_and(|opening| opening.pool == pool)
     }
 
-    fn born(&mut self, pool: usize, slot: SlotKey, descriptors: Vec<OwnedFd>) {
-        let Ok([pidfd, lifeline, channel]) = <[OwnedFd; 3]>::try_from(descriptors) else {
-            log::error!("a zygote came without its three descriptors");
-            return self.tell(pool, Event::ZygoteDied { slot });
+    fn born(
+        &mut self,
+        key: Key,
+        pool: usize,
+        slot: SlotKey,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), String> {
+        let Ok([pidfd, channel]) = <[OwnedFd; 2]>::try_from(descriptors) else {
+            return Err("a zygote comes with two descriptors".to_owned());
         };
-        let entry = &self.pools.entries[pool];
-        // A template may be in its user's hands: what was not ordered of it is not kept for it.
-        if !entry.parents.contains_key(&slot) || entry.zygotes.contains_key(&slot) {
-            log::error!("a template reported a zygote that was not ordered, or twice");
-            return;
+        let ordered = self.ordered_of(key, pool, slot);
+        let entry = &mut self.pools.entries[pool];
+        if !ordered || entry.zygotes.contains_key(&slot) {
+            return Err("it reports a zygote that was not ordered, or twice".to_owned());
         }
-        let zygote =
-            Zygote { pool, slot, lifeline: None, channel: Some(channel), pidfd, lease: None };
+        let lifeline = entry.lifelines.remove(&slot);
+        let zygote = Zygote {
+            pool,
+            slot,
+            lifeline: None,
+            channel: Some(channel),
+            pidfd,
+            lease: None,
+            told: false,
+        };
         let key = self.pools.zygotes.insert(zygote);
         self.pools.entries[pool].zygotes.insert(slot, key);
-        let nonblocking = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
-        let watched = nix::fcntl::fcntl(&lifeline, nonblocking)
-            .map_err(std::io::Error::from)
-            .and_then(|_| self.watch(&lifeline, Source::Zygote(key)));
+        let Some(lifeline) = lifeline else {
+            // Taken for one whose descriptors were lost.
+            let reason = NO_DESCRIPTOR.to_owned();
+            self.tell(pool, Event::SetupFailed { slot, reason });
+            return Ok(());
+        };
+        let watched = self.watch(&lifeline, Source::Zygote(key));
         if let Some(zygote) = self.pools.zygotes.get_mut(key) {
             zygote.lifeline = Some(lifeline);
         }
@@ -172,31 +244,55 @@ impl Server {
             log::error!("failed to watch a zygote: {error}");
             self.tell(pool, Event::ZygoteDied { slot });
         }
+        Ok(())
     }
 
-    /// Hears what init says on its lifeline: ready, unable, or end of file.
+    fn not_born(
+        &mut self,
+        key: Key,
+        pool: usize,
+        slot: SlotKey,
+        failure: Failure,
+    ) -> Result<(), String> {
+        let ordered = self.ordered_of(key, pool, slot);
+        let entry = &mut self.pools.entries[pool];
+        if !ordered || entry.zygotes.contains_key(&slot) {
+            return Err("it failed to make a zygote that was not ordered, or made".to_owned());
+        }
+        entry.parents.remove(&slot);
+        entry.lifelines.remove(&slot);
+        let reason = diagnose::advice(&failure);
+        log::error!("a zygote cannot be cloned: {reason}");
+        self.tell(pool, Event::SpawnFailed { slot, reason });
+        Ok(())
+    }
+
+    /// Hears what init says on its lifeline: ready or unable, once, and end of file. Whatever else
+    /// it says ends it.
     pub(super) fn hear_zygote(&mut self, key: Key) {
         loop {
-            let Some(zygote) = self.pools.zygotes.get(key) else { return };
+            let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
             let (pool, slot) = (zygote.pool, zygote.slot);
             let Some(lifeline) = &zygote.lifeline else { return };
-            let received = zyg_protocol::socket::receive(lifeline.as_fd(), &mut self.buffer);
-            let message = match received {
-                Ok(received) if received.bytes > 0 => decode(&self.buffer[..received.bytes]).ok(),
-                Err(ReceiveError::WouldBlock) => return,
+            let message = match receive_bare(lifeline.as_fd(), &mut self.buffer) {
+                Ok(bytes) if bytes > 0 => decode(&self.buffer[..bytes]).ok(),
+                Err(Errno::EAGAIN) => return,
                 Ok(_) | Err(_) => None,
             };
+            let Some(message) = message.filter(|_| !zygote.told) else {
+                return self.died(key);
+            };
+            zygote.told = true;
             match message {
-                Some(Lifeline::Ready { spawn_us }) => {
+                Lifeline::Ready { spawn_us } => {
                     log::debug!("slot {:#x} is warm after {spawn_us} µs", slot.0);
                     self.tell(pool, Event::ZygoteReady { slot });
                 }
-                Some(Lifeline::Unable(failure)) => {
+                Lifeline::Unable(failure) => {
                     let reason = diagnose::advice(&failure);
                     log::error!("a zygote cannot be set up: {reason}");
                     self.tell(pool, Event::SetupFailed { slot, reason });
                 }
-                None => return self.died(key),
             }
         }
     }
@@ -217,11 +313,14 @@ impl Server {
     /// Nothing is left of a zygote.
     pub(super) fn gone(&mut self, pool: usize, slot: SlotKey) {
         let was_ordered = self.pools.entries[pool].parents.remove(&slot).is_some();
+        self.pools.entries[pool].lifelines.remove(&slot);
         if let Some(key) = self.pools.entries[pool].zygotes.remove(&slot)
             && let Some(zygote) = self.pools.zygotes.remove(key)
         {
-            if let Some(lifeline) = &zygote.lifeline {
-                self.unwatch(lifeline);
+            match &zygote.lifeline {
+                Some(lifeline) => self.unwatch(lifeline),
+                // It may be watched instead; whoever sent it may still hold it.
+                None => self.unwatch(&zygote.pidfd),
             }
             if let Some(lease) = zygote.lease {
                 self.end_lease(lease);
@@ -265,40 +364,6 @@ impl Server {
         for ticket in tickets {
             self.not_opened(ticket, Denial::BuildFailing { reason: reason.to_owned() });
         }
-    }
-
-    /// Ends a zygote that no template can kill, and watches for its end. One that is stopped would
-    /// not see the end of its lifeline, so it is killed as well, where the server may.
-    pub(super) fn destroy_orphan(&mut self, key: Key) {
-        let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
-        // Only with authority that the template had itself: its user may have taken hold of it and
-        // sent the pidfd of somebody else's process, for a server that runs as root to kill.
-        if self.pools.entries[zygote.pool].uid == self.uid
-            && let Err(errno) = crate::sys::process::kill(zygote.pidfd.as_fd())
-        {
-            log::debug!("an orphaned zygote is left to its lifeline: {errno}");
-        }
-        if let Some(lifeline) = zygote.lifeline.take() {
-            self.unwatch(&lifeline);
-        }
-        let Some(zygote) = self.pools.zygotes.get(key) else { return };
-        match self.watch(&zygote.pidfd, Source::Remains(key)) {
-            Ok(()) => {}
-            // Ordered twice: it is watched already.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                log::error!("failed to watch an orphaned zygote: {error}");
-                let (pool, slot) = (zygote.pool, zygote.slot);
-                self.gone(pool, slot);
-            }
-        }
-    }
-
-    pub(super) fn remains_gone(&mut self, key: Key) {
-        let Some(zygote) = self.pools.zygotes.get(key) else { return };
-        let (pool, slot) = (zygote.pool, zygote.slot);
-        self.unwatch(&zygote.pidfd);
-        self.gone(pool, slot);
     }
 
     /// Looks again at templates that had more to say than one turn allows.

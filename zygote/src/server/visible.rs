@@ -4,8 +4,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
-use zyg_protocol::limits::PATH_BYTES_MAX;
-use zyg_protocol::message::{Acquire, Attach, Bytes, Mount, Tree};
+use zyg_protocol::limits::{MESSAGE_BYTES_MAX, PATH_BYTES_MAX};
+use zyg_protocol::message::{Acquire, Attach, Bytes, Mount, Tree, plain_text};
 
 /// What every zygote of a pool has writable.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +34,11 @@ pub(super) struct View {
 /// Made anew in every environment: nothing of the host's is shown there.
 const OWN: [&str; 3] = ["/proc", "/sys", "/dev"];
 
+/// Bytes that the targets of all that is attached may have together: the grant repeats them, and so
+/// does the client to init. The rest of a message is for what stands beside them, another path among
+/// it.
+const TARGET_BYTES_MAX: usize = MESSAGE_BYTES_MAX - PATH_BYTES_MAX - 1024;
+
 /// What this request needs to see.
 ///
 /// # Errors
@@ -57,6 +62,9 @@ pub(super) fn view(acquire: &Acquire, writable: &Writable) -> Result<View, Strin
     for mount in &acquire.mounts {
         view.add(mount)?;
     }
+    if view.target_bytes() > TARGET_BYTES_MAX {
+        return Err(format!("the mount targets are longer than {TARGET_BYTES_MAX} bytes together"));
+    }
     Ok(view)
 }
 
@@ -68,6 +76,16 @@ pub(super) fn instead_of_cwd(writable: &Writable) -> Option<Bytes> {
 }
 
 impl View {
+    fn target_bytes(&self) -> usize {
+        let attached = self.attach.iter().map(|attach| match attach {
+            Attach::Tree { target }
+            | Attach::Layer { target }
+            | Attach::Cover { target }
+            | Attach::Tmpfs { target } => target.len(),
+        });
+        attached.sum::<usize>() + self.relies_on.as_ref().map_or(0, |path| path.len())
+    }
+
     /// What is attached when it comes to the grant: a place that turned out to allow no layer, as
     /// the template may have found out meanwhile, leaves the working directory to one of its own.
     pub fn settled(self, writable: &Writable) -> Vec<Attach> {
@@ -159,7 +177,7 @@ fn checked<'a>(bytes: &'a Bytes, what: &str) -> Result<&'a Path, String> {
     } else {
         return Ok(path);
     };
-    Err(format!("the {what} {} {rule}", path.display()))
+    Err(format!("the {what} {} {rule}", plain_text(bytes)))
 }
 
 fn is_below_any(path: &Path, places: &[&Path]) -> bool {
@@ -235,6 +253,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_grant_could_not_repeat_is_refused() {
+        let target = |length| Bytes::from([b"/", &vec![b'm'; length - 1][..]].concat());
+        let mounts = |length| vec![Mount::Tmpfs { target: target(length) }; 60];
+        let refused = seen("/srv/x", None, mounts(1007)).unwrap_err();
+        assert!(refused.contains("longer than 60416 bytes together"), "{refused}");
+        let attach = seen("/srv/x", None, mounts(1000)).unwrap().settled(&writable());
+        let granted = zyg_protocol::message::Granted {
+            request: u64::MAX,
+            lease: zyg_protocol::message::LeaseId(u64::MAX),
+            start: zyg_protocol::message::Start::Warm,
+            waited_us: u64::MAX,
+            start_in: Some(target(PATH_BYTES_MAX)),
+            attach,
+        };
+        let reply = zyg_protocol::message::Reply::Granted(granted);
+        assert_eq!(zyg_protocol::codec::encode(&reply, &mut Vec::new()), Ok(()));
+    }
+
+    #[test]
     fn a_directory_of_the_host_gets_a_private_layer() {
         let attach = vec![Attach::Cover { target: b("/srv/x") }];
         let expected = View { attach, ..View::default() };
@@ -290,7 +327,7 @@ mod tests {
             ("/a/../b", vec![], "the working directory /a/../b contains `..`"),
             ("/a", tmpfs("t"), "the mount target t is not absolute"),
             ("/a", tmpfs("/"), "a mount target of / would hide the whole environment"),
-            ("/a\0b", vec![], "the working directory /a\0b contains a zero byte"),
+            ("/a\0b", vec![], "the working directory /a\\u{0}b contains a zero byte"),
         ] {
             assert_eq!(seen(cwd, None, mounts), Err(expected.to_owned()));
         }

@@ -3,10 +3,16 @@
 use crate::failure::IntoErrno;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{MsgFlags, recvmsg};
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use zyg_protocol::codec::{Message, encode};
 use zyg_protocol::socket::{ReceiveError, Received, borrow, receive, send};
+
+/// Bytes that may wait on one wire: as many as the largest crowd of ordinary requests needs, and not
+/// so many that a peer which does not read, and asks for more all the time, fills the memory.
+const OUTBOX_BYTES_MAX: usize = 16 << 20;
 
 /// A socket and what waits to be sent on it.
 #[derive(Debug)]
@@ -14,6 +20,7 @@ pub(super) struct Wire {
     socket: OwnedFd,
     outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     outbox_max: usize,
+    outbox_bytes: usize,
 }
 
 /// Why a wire is of no use any more.
@@ -23,6 +30,8 @@ pub(super) enum WireError {
     Gone(Errno),
     #[error("the peer does not read: {0} messages wait for it")]
     Full(usize),
+    #[error("too many descriptors of this user are on their way (unix(7)): try again")]
+    Crowded,
     #[error("failed to encode a message: {0}")]
     Encode(#[from] zyg_protocol::codec::EncodeError),
 }
@@ -31,7 +40,7 @@ impl Wire {
     /// Takes a socket over; at most `outbox_max` messages may wait on it.
     pub fn new(socket: OwnedFd, outbox_max: usize) -> Result<Self, Errno> {
         fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(IntoErrno::into_errno)?;
-        Ok(Self { socket, outbox: VecDeque::new(), outbox_max })
+        Ok(Self { socket, outbox: VecDeque::new(), outbox_max, outbox_bytes: 0 })
     }
 
     /// Sends a message, or keeps it for when there is room. `scratch` is reused between calls.
@@ -49,12 +58,15 @@ impl Wire {
             match send(self.socket.as_fd(), scratch, &borrow(&descriptors)) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EAGAIN) => {}
+                Err(Errno::ETOOMANYREFS) => return Err(WireError::Crowded),
                 Err(errno) => return Err(WireError::Gone(errno)),
             }
         }
-        if self.outbox.len() >= self.outbox_max {
+        let bytes = self.outbox_bytes + scratch.len();
+        if self.outbox.len() >= self.outbox_max || bytes > OUTBOX_BYTES_MAX {
             return Err(WireError::Full(self.outbox.len()));
         }
+        self.outbox_bytes = bytes;
         self.outbox.push_back((scratch.clone(), descriptors));
         Ok(())
     }
@@ -66,7 +78,10 @@ impl Wire {
     pub fn flush(&mut self) -> Result<(), WireError> {
         while let Some((bytes, descriptors)) = self.outbox.front() {
             match send(self.socket.as_fd(), bytes, &borrow(descriptors)) {
-                Ok(()) => drop(self.outbox.pop_front()),
+                Ok(()) => {
+                    self.outbox_bytes -= bytes.len();
+                    self.outbox.pop_front();
+                }
                 Err(Errno::EAGAIN) => return Ok(()),
                 Err(errno) => return Err(WireError::Gone(errno)),
             }
@@ -85,5 +100,68 @@ impl Wire {
     /// The socket, to register it.
     pub fn socket(&self) -> &OwnedFd {
         &self.socket
+    }
+}
+
+/// Receives one message from who may send no descriptors: none is taken in, so that none has to be
+/// closed either, which may take as long as its file system likes (close(2), FUSE_FLUSH).
+///
+/// # Errors
+/// `EAGAIN` where nothing is there, `EBADMSG` for a message that is too long or carries descriptors.
+pub(super) fn receive_bare(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let mut iov = [IoSliceMut::new(buffer)];
+    loop {
+        match recvmsg::<()>(socket.as_raw_fd(), &mut iov, None, MsgFlags::MSG_DONTWAIT) {
+            Ok(got) if got.flags.intersects(MsgFlags::MSG_CTRUNC | MsgFlags::MSG_TRUNC) => {
+                return Err(Errno::EBADMSG);
+            }
+            Ok(got) => return Ok(got.bytes),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zyg_protocol::message::ToTemplate;
+    use zyg_protocol::socket::pair;
+
+    #[test]
+    fn what_waits_for_a_peer_that_does_not_read_is_bounded_in_bytes() {
+        let (ours, theirs) = pair().unwrap();
+        let mut wire = Wire::new(ours, usize::MAX).unwrap();
+        let tree = zyg_protocol::message::Tree { path: vec![b'x'; 60_000].into(), read_only: true };
+        let large = ToTemplate::Open { ticket: 1, trees: vec![tree] };
+        let mut scratch = Vec::new();
+        let mut sent = 0;
+        while wire.send(&large, Vec::new(), &mut scratch).is_ok() {
+            sent += 1;
+            assert!(sent < 1000, "no bound");
+        }
+        assert!(wire.outbox_bytes <= OUTBOX_BYTES_MAX);
+        // Read to the end, it has room for as much again.
+        let mut buffer = vec![0; zyg_protocol::limits::MESSAGE_BYTES_MAX];
+        for _ in 0..sent {
+            receive(theirs.as_fd(), &mut buffer).unwrap();
+            wire.flush().unwrap();
+        }
+        assert_eq!((wire.outbox.len(), wire.outbox_bytes), (0, 0));
+    }
+
+    #[test]
+    fn descriptors_where_none_belong_are_not_taken_in() {
+        let (ours, theirs) = pair().unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(receive_bare(ours.as_fd(), &mut buffer), Err(Errno::EAGAIN));
+        send(theirs.as_fd(), b"bare", &[]).unwrap();
+        assert_eq!(receive_bare(ours.as_fd(), &mut buffer), Ok(4));
+        send(theirs.as_fd(), b"ride", &[theirs.as_fd()]).unwrap();
+        assert_eq!(receive_bare(ours.as_fd(), &mut buffer), Err(Errno::EBADMSG));
+        send(theirs.as_fd(), b"too long", &[]).unwrap();
+        assert_eq!(receive_bare(ours.as_fd(), &mut buffer[..4]), Err(Errno::EBADMSG));
+        drop(theirs);
+        assert_eq!(receive_bare(ours.as_fd(), &mut buffer), Ok(0));
     }
 }

@@ -17,8 +17,6 @@ use zyg_protocol::socket::pair;
 pub(super) struct Born {
     pub pid: Pid,
     pub pidfd: OwnedFd,
-    /// The server's end of the lifeline.
-    pub lifeline: OwnedFd,
     /// The client's end of the command channel.
     pub channel: OwnedFd,
     slice: Option<Slice>,
@@ -50,23 +48,25 @@ impl Family {
         }
     }
 
-    /// Clones a zygote. It sets itself up while the template goes on.
+    /// Clones a zygote that lives on this end of a lifeline. It sets itself up while the template
+    /// goes on.
     pub fn spawn(
         &mut self,
         slot: u64,
+        lifeline: OwnedFd,
         namespaces: &Namespaces,
         layout: &Layout,
         recipe: &Recipe,
     ) -> Result<Born, Failure> {
         let Some(stock) = &mut self.stock else {
-            return clone(self.own, None, namespaces, layout, recipe);
+            return clone(self.own, None, lifeline, namespaces, layout, recipe);
         };
         let Some(slice) = stock.take() else {
             let subject = b"with a subordinate id of its own: all are in use (see subuid(5))";
             return Err(failure(Step::Clone, subject, Errno::EAGAIN));
         };
         let born = as_slice(slice, self.own, || {
-            clone((slice.uid, slice.gid), Some(slice), namespaces, layout, recipe)
+            clone((slice.uid, slice.gid), Some(slice), lifeline, namespaces, layout, recipe)
         });
         if born.is_err() {
             stock.give_back(slice);
@@ -112,11 +112,11 @@ impl Family {
 fn clone(
     identity: (u32, u32),
     slice: Option<Slice>,
+    lifeline: OwnedFd,
     namespaces: &Namespaces,
     layout: &Layout,
     recipe: &Recipe,
 ) -> Result<Born, Failure> {
-    let (lifeline, init_lifeline) = pair().at(Step::Sockets)?;
     let (channel, init_channel) = pair().at(Step::Sockets)?;
     let start = Instant::now();
     let own_network = namespaces.zygote_owns_network();
@@ -125,10 +125,10 @@ fn clone(
             // The child never returns from here: it is not the template any more.
             Ok(Cloned::Child) => {
                 let setup = init::Setup { layout, recipe, identity, start };
-                init::main(init_lifeline, init_channel, &setup)
+                init::main(lifeline, init_channel, &setup)
             }
             Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd)),
             Err(errno) => Err(errno).at(Step::Clone),
         })?;
-    Ok(Born { pid, pidfd, lifeline, channel, slice })
+    Ok(Born { pid, pidfd, channel, slice })
 }

@@ -10,9 +10,10 @@ mod authority;
 mod etc;
 mod family;
 mod namespaces;
+mod parts;
 mod tree;
 
-use crate::failure::At;
+use crate::failure::{At, failure};
 use crate::sys;
 use family::Family;
 use nix::errno::Errno;
@@ -23,13 +24,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Instant;
 use zyg_protocol::codec::{decode, encode};
-use zyg_protocol::limits::MESSAGE_BYTES_MAX;
+use zyg_protocol::limits::{HEADER_BYTES, MESSAGE_BYTES_MAX};
 use zyg_protocol::message::{Bytes, Failure, FromTemplate, Recipe, Step, ToTemplate, Tree};
 use zyg_protocol::socket::{ReceiveError, borrow, receive, send};
 
 pub(crate) use authority::write_id_maps;
 pub(crate) use namespaces::{Namespaces, set_up_network};
-pub(crate) use tree::{Late, Layout, PrivatePath, cover_empty, mode_of};
+pub(crate) use parts::{Late, cover_empty};
+pub(crate) use tree::{Layout, PrivatePath, mode_of};
 
 /// The argument that makes the binary take this role.
 pub const ROLE: &str = "template";
@@ -89,6 +91,10 @@ impl Link {
                 }
             },
             Ok(_) | Err(ReceiveError::WouldBlock) => None,
+            // At the descriptor limit: the order itself is here, and is answered with that.
+            Err(ReceiveError::TooManyDescriptors) => {
+                decode(announced(&self.buffer)).ok().map(|message| (message, Vec::new()))
+            }
             Err(error) => {
                 log::error!("failed to hear from the server: {error}");
                 None
@@ -117,6 +123,12 @@ impl Link {
             Err(errno) => Err(errno).at(Step::Sockets),
         }
     }
+}
+
+/// The message at the buffer's start, as long as its header says that it is (`codec`).
+fn announced(buffer: &[u8]) -> &[u8] {
+    let body = u32::from_le_bytes([buffer[8], buffer[9], buffer[10], buffer[11]]);
+    buffer.get(..HEADER_BYTES + body as usize).unwrap_or_default()
 }
 
 struct Template {
@@ -169,31 +181,37 @@ impl Template {
                 }
             }
             if asked {
-                let Some((message, _)) = link.receive() else {
+                let Some((message, descriptors)) = link.receive() else {
                     return ExitCode::SUCCESS;
                 };
-                self.handle(message, &link);
+                self.handle(message, descriptors, &link);
             }
         }
     }
 
-    fn handle(&mut self, message: ToTemplate, link: &Link) {
+    fn handle(&mut self, message: ToTemplate, descriptors: Vec<OwnedFd>, link: &Link) {
         match message {
             ToTemplate::Build(_) => log::error!("the server asked for a second tree; ignored"),
-            ToTemplate::Spawn { slot } => self.spawn(slot, link),
+            ToTemplate::Spawn { slot } => self.spawn(slot, descriptors, link),
             ToTemplate::Destroy { slot } => self.family.destroy(slot),
             ToTemplate::Open { ticket, trees } => self.open(ticket, &trees, link),
         }
     }
 
-    fn spawn(&mut self, slot: u64, link: &Link) {
-        match self.family.spawn(slot, &self.namespaces, &self.layout, &self.recipe) {
+    fn spawn(&mut self, slot: u64, descriptors: Vec<OwnedFd>, link: &Link) {
+        let spawned = match <[OwnedFd; 1]>::try_from(descriptors) {
+            Ok([lifeline]) => {
+                self.family.spawn(slot, lifeline, &self.namespaces, &self.layout, &self.recipe)
+            }
+            Err(_) => Err(failure(Step::Sockets, b"whose lifeline did not arrive", Errno::EMFILE)),
+        };
+        match spawned {
             Ok(born) => {
-                let fds = [born.pidfd.as_fd(), born.lifeline.as_fd(), born.channel.as_fd()];
+                let fds = [born.pidfd.as_fd(), born.channel.as_fd()];
                 let told = link.send_with(&FromTemplate::Spawned { slot }, &fds);
                 self.family.adopt(slot, born);
                 if let Err(failure) = told {
-                    // It ends by itself, since its lifeline has no other end any more.
+                    // It ends by itself, once the server has let go of its lifeline.
                     link.send(&FromTemplate::SpawnFailed { slot, failure });
                 }
             }
@@ -202,15 +220,9 @@ impl Template {
     }
 
     fn open(&self, ticket: u64, trees: &[Tree], link: &Link) {
-        let all = || trees.iter().map(tree::open).collect::<Result<Vec<OwnedFd>, Failure>>();
-        // In its own user namespace the template may pass over the modes of its user's files; the
-        // user may not, unless it is root.
-        let opened = self.namespaces.on_the_host(|| {
-            if self.recipe.authority.uid == 0 {
-                return all();
-            }
-            sys::privilege::without_overrides(all).at(Step::OpenTree).and_then(|opened| opened)
-        });
+        let all = || trees.iter().map(parts::open).collect::<Result<Vec<OwnedFd>, Failure>>();
+        let authority = &self.recipe.authority;
+        let opened = self.namespaces.on_the_host(|| parts::with_the_users_rights(authority, all));
         let opened = opened
             .and_then(|opened| opened)
             .and_then(|trees| link.send_with(&FromTemplate::Opened { ticket }, &borrow(&trees)));
@@ -221,12 +233,15 @@ impl Template {
 }
 
 /// Once here, for every zygote and command to inherit. A fresh keyring first, since the filter may
-/// forbid to ask for one.
+/// forbid to ask for one; closed, since a filter that lets add_key(2) through but not keyctl(2) would
+/// leave it to be shared by all leases.
 fn install_filters(filters: &[Bytes]) -> Result<(), Failure> {
     if filters.is_empty() {
         return Ok(());
     }
-    sys::privilege::fresh_keyring().at(Step::DropPrivileges)?;
+    sys::privilege::fresh_keyring()
+        .and_then(|()| sys::privilege::close_keyring())
+        .at(Step::DropPrivileges)?;
     nix::sys::prctl::set_no_new_privs().at(Step::DropPrivileges)?;
     filters.iter().try_for_each(|filter| sys::privilege::install_filter(filter).at(Step::Filter))
 }

@@ -11,19 +11,20 @@
 //! ```
 //! Small on purpose: each clone copies every mount in it.
 
+use super::parts::{self, Late};
 use super::{c_path, etc};
 use crate::failure::At;
 use crate::sys::mount::{attach, attr, copy_tree, make_read_only, set_attributes};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use zyg_protocol::message::{Bytes, Failure, Network, Recipe, Root, Step, Tree, View};
+use zyg_protocol::message::{Bytes, Failure, Network, Recipe, Root, Step, View};
 
 /// Where the new root is put together: any directory that is there, since it is only covered until
 /// the new root takes its place.
@@ -62,20 +63,6 @@ pub(crate) struct Layout {
     pub late: Late,
 }
 
-/// Parts of the view that init puts in place, last of all.
-#[derive(Debug, Default)]
-pub(crate) struct Late {
-    /// Where a mount is kept for zygotes to copy, and where it is to be seen.
-    pub binds: Vec<(CString, Bytes)>,
-    /// Paths that are to look empty.
-    pub hidden: Vec<CString>,
-    /// Paths that are to be read-only although what is around them is not.
-    pub read_only: Vec<CString>,
-}
-
-/// Where mounts for [`Late::binds`] are kept: below a mount point that each zygote covers.
-const STORE: &str = "/dev/pts";
-
 impl Layout {
     /// Builds the tree and enters it. Call in a mount namespace of one's own.
     pub(super) fn build(recipe: &Recipe) -> Result<Self, Failure> {
@@ -100,8 +87,13 @@ impl Layout {
         build_sys(&root, recipe.network)?;
         build_proc(&root)?;
         let private = private.into_iter().filter_map(|path| mount_point(&root, path)).collect();
-        let late = place_parts(&root, view)?;
+        let binds = parts::open_binds(recipe)?;
+        let exceptions = parts::exceptions(view);
         enter(&root)?;
+        // From here on every path is what it will be for commands, symbolic links on it included.
+        let mut late = parts::place(view, &binds)?;
+        late.read_only = exceptions;
+        make_read_only(c"/").at(Step::EnterRoot)?;
         let mut layout = Self { private, layered: Vec::new(), read_only: Vec::new(), late };
         for path in &view.layered {
             layout.add_layered(path)?;
@@ -190,7 +182,7 @@ fn show_listed(root: &Path, listed: impl Iterator<Item = Bytes>) -> Result<(), F
 }
 
 /// The paths that a pattern stands for: itself, or with a trailing `*` all that begin so.
-fn expand(pattern: &Bytes) -> Vec<PathBuf> {
+pub(super) fn expand(pattern: &Bytes) -> Vec<PathBuf> {
     let Some(prefix) = pattern.strip_suffix(b"*") else {
         return vec![PathBuf::from(OsStr::from_bytes(pattern))];
     };
@@ -283,81 +275,6 @@ fn build_proc(root: &Path) -> Result<(), Failure> {
     show("/proc".as_ref(), &proc, 0).at_subject(Step::Proc, "/proc")
 }
 
-/// Puts the profile's own mounts and hidden places into the tree; those that lie where each zygote
-/// has something of its own are left to it.
-fn place_parts(root: &Path, view: &View) -> Result<Late, Failure> {
-    let mut late = Late::default();
-    let anew = |path: &Bytes| {
-        let path = Path::new(OsStr::from_bytes(path));
-        let places = view.private.iter().chain(&view.layered);
-        view.root_overlay
-            || places.map(|place| OsStr::from_bytes(place)).any(|place| path.starts_with(place))
-    };
-    for (index, bind) in view.binds.iter().enumerate() {
-        if anew(&bind.target) {
-            let store = format!("{STORE}/{index}");
-            attach_bind(root, &bind.source, store.as_bytes(), bind.read_only)?;
-            let store = CString::new(store).map_err(|_| Errno::EINVAL).at(Step::AttachMount)?;
-            late.binds.push((store, bind.target.clone()));
-        } else {
-            attach_bind(root, &bind.source, &bind.target, bind.read_only)?;
-        }
-    }
-    for path in &view.hidden {
-        if anew(path) {
-            late.hidden.push(c_path(path, Step::HostDirectory)?);
-        } else {
-            hide(root, path)?;
-        }
-    }
-    if view.root != Root::Empty {
-        let exceptions = view.shown.iter().flat_map(expand).filter_map(|path| c_name(&path).ok());
-        late.read_only.extend(exceptions);
-    }
-    Ok(late)
-}
-
-/// One of the profile's own mounts. Its target is made where the tree can be written.
-fn attach_bind(root: &Path, source: &Bytes, target: &[u8], read_only: bool) -> Result<(), Failure> {
-    let source_path = Path::new(OsStr::from_bytes(source));
-    let place = root.join(OsStr::from_bytes(target.strip_prefix(b"/").unwrap_or(target)));
-    let metadata = fs::metadata(source_path).at_subject(Step::OpenTree, source)?;
-    if !place.exists() {
-        let made = if metadata.is_dir() {
-            fs::create_dir_all(&place)
-        } else {
-            place.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&place, ""))
-        };
-        made.at_subject(Step::MountPoint, target)?;
-    }
-    let attributes = attr::NOSUID | attr::NODEV | if read_only { attr::RDONLY } else { 0 };
-    show(source_path, &place, attributes).at_subject(Step::AttachMount, target)
-}
-
-/// Covers what is to look empty.
-fn hide(root: &Path, path: &Bytes) -> Result<(), Failure> {
-    let target = root.join(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)));
-    let target = c_name(&target).at_subject(Step::HostDirectory, path)?;
-    cover_empty(&target).at_subject(Step::HostDirectory, path)
-}
-
-/// Makes a path look empty: a directory by an empty one over it, anything else by `/dev/null`. What
-/// does not exist is hidden already.
-pub(crate) fn cover_empty(target: &CStr) -> Result<(), Errno> {
-    match fs::metadata(OsStr::from_bytes(target.to_bytes())) {
-        Ok(metadata) if metadata.is_dir() => {
-            let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-            mount(Some("zyg"), target, Some("tmpfs"), flags, Some("mode=755,size=4k,nr_inodes=2"))
-        }
-        Ok(_) => {
-            let tree = copy_tree(c"/dev/null")?;
-            set_attributes(tree.as_fd(), attr::RDONLY | attr::NOSUID)?;
-            attach(tree.as_fd(), target)
-        }
-        Err(_) => Ok(()),
-    }
-}
-
 /// A sysfs of the template's own network namespace shows no interface of the host's; with the
 /// host's network it is the host's. Where the host's own /sys is masked, as in many containers, none
 /// may be mounted: it stays empty.
@@ -395,21 +312,10 @@ fn enter(root: &Path) -> Result<(), Failure> {
     chdir(root).at(Step::EnterRoot)?;
     pivot_root(".", ".").at(Step::EnterRoot)?;
     umount2(".", MntFlags::MNT_DETACH).at(Step::EnterRoot)?;
-    chdir("/").at(Step::EnterRoot)?;
-    make_read_only(c"/").at(Step::EnterRoot)
+    chdir("/").at(Step::EnterRoot)
 }
 
-/// Opens one mount source of the host for a lease, as a detached tree.
-pub(super) fn open(tree: &Tree) -> Result<OwnedFd, Failure> {
-    let path = c_path(&tree.path, Step::OpenTree)?;
-    let opened = copy_tree(&path).at_subject(Step::OpenTree, &tree.path)?;
-    let read_only = if tree.read_only { attr::RDONLY } else { 0 };
-    set_attributes(opened.as_fd(), attr::NOSUID | attr::NODEV | read_only)
-        .at_subject(Step::OpenTree, &tree.path)?;
-    Ok(opened)
-}
-
-fn c_name(path: &Path) -> Result<CString, Errno> {
+pub(super) fn c_name(path: &Path) -> Result<CString, Errno> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
 }
 

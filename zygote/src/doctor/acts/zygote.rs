@@ -84,13 +84,13 @@ fn build(link: &OwnedFd, recipe: Recipe) -> Done {
         FromTemplate::Unable(failure) => return Err(failure.into()),
         _ => return Err(Trouble::plain("the template answers something else")),
     };
-    say(link, &ToTemplate::Spawn { slot: 1 }, "order a zygote")?;
+    let lifeline = order_zygote(link)?;
     let (spawned, descriptors) = hear(link, "the template")?;
     if let FromTemplate::SpawnFailed { failure, .. } = spawned {
         return Err(failure.into());
     }
-    let [pidfd, lifeline, channel] = <[OwnedFd; 3]>::try_from(descriptors)
-        .map_err(|_| Trouble::plain("a zygote came without its three descriptors"))?;
+    let [pidfd, channel] = <[OwnedFd; 2]>::try_from(descriptors)
+        .map_err(|_| Trouble::plain("a zygote came without its two descriptors"))?;
     let spawn_us = match hear(&lifeline, "the zygote")?.0 {
         Lifeline::Ready { spawn_us } => spawn_us,
         Lifeline::Unable(failure) => return Err(failure.into()),
@@ -109,6 +109,16 @@ fn build(link: &OwnedFd, recipe: Recipe) -> Done {
         detail.push_str(&format!(", read-only: {}", paths.join(", ")));
     }
     Ok(detail)
+}
+
+/// Orders a zygote and returns this end of its lifeline.
+fn order_zygote(link: &OwnedFd) -> Result<OwnedFd, Trouble> {
+    let (ours, theirs) = pair().doing("make a pair of sockets")?;
+    let mut bytes = Vec::new();
+    encode(&ToTemplate::Spawn { slot: 1 }, &mut bytes)
+        .map_err(|error| Trouble::plain(format!("failed to order a zygote: {error}")))?;
+    send(link.as_fd(), &bytes, &[theirs.as_fd()]).doing("order a zygote")?;
+    Ok(ours)
 }
 
 fn run_true(channel: &OwnedFd) -> Result<(), Trouble> {
