@@ -142,4 +142,9 @@ fn a_profiles_time_limit_ends_a_lease() {
     let mut child = lease.command("sleep").arg("1000").spawn().unwrap();
     assert!(child.wait().is_err(), "the lease ends under it");
     zyg_tests::wait_readable(lease.pidfd(), "the environment's end");
+    let (log, process) = (server.log(), format!("of process {}", std::process::id()));
+    assert!(
+        log.lines().any(|line| line.contains("time limit") && line.contains(&process)),
+        "{log}"
+    );
 }

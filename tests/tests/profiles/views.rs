@@ -106,6 +106,19 @@ fn a_profiles_binds_are_really_written_or_refuse_to_be() {
 }
 
 #[test]
+fn a_bind_is_seen_in_a_tree_that_is_writable_as_a_whole() {
+    let source = tempfile::tempdir_in("/tmp").unwrap();
+    fs::write(source.path().join("f"), "the source's").unwrap();
+    let bind = format!("bind = [{:?}]", format!("{}:/opt", source.path().display()));
+    let server =
+        server(&format!("[profile.whole]\nroot_overlay = true\n{bind}\n[profile.plain]\n{bind}\n"));
+    for profile in ["whole", "plain"] {
+        assert_eq!(printed(&server, profile, "cat /opt/f"), "the source's", "{profile}");
+    }
+    assert!(!succeeds(&server, "default", "test -e /opt/f"), "the control");
+}
+
+#[test]
 fn an_exception_within_a_writable_place_is_read_only() {
     let home = tempfile::Builder::new().prefix(".zyg-test-").tempdir_in(zyg_tests::home()).unwrap();
     let path = home.path().display();

@@ -8,7 +8,6 @@ use crate::failure::At;
 use crate::sys;
 use crate::template::{Late, PrivatePath, cover_empty, set_up_network, write_id_maps};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
@@ -77,13 +76,12 @@ fn restore_descriptor_limit((soft, hard): (u64, u64)) -> Result<(), Errno> {
     if hard == 0 { Ok(()) } else { setrlimit(Resource::RLIMIT_NOFILE, soft, hard) }
 }
 
-/// Opens the mounts that are kept where the zygote's own are about to cover them.
+/// Takes copies of the mounts that are kept where the zygote's own are about to cover them.
 fn keep_binds(late: &Late) -> Result<Vec<(OwnedFd, Bytes)>, Failure> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     late.binds
         .iter()
         .map(|(store, target)| {
-            let kept = open(store.as_c_str(), flags, Mode::empty());
+            let kept = sys::mount::copy_tree(store);
             Ok((kept.at_subject(Step::AttachMount, target)?, target.clone()))
         })
         .collect()
@@ -92,8 +90,7 @@ fn keep_binds(late: &Late) -> Result<Vec<(OwnedFd, Bytes)>, Failure> {
 /// Puts in place what lies over the zygote's own layers.
 fn finish_view(late: &Late, kept: &[(OwnedFd, Bytes)]) -> Result<(), Failure> {
     for (kept, target) in kept {
-        let tree = sys::mount::copy_tree_of(kept.as_fd()).at_subject(Step::AttachMount, target)?;
-        attach_tree(&tree, target)?;
+        attach_tree(kept, target)?;
     }
     for path in &late.hidden {
         cover_empty(path).at_subject(Step::HostDirectory, path.to_bytes())?;

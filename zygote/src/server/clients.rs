@@ -57,11 +57,10 @@ impl Server {
         } else {
             None
         };
-        let session =
-            Session { wire, uid: peer.uid, leases: HashSet::new(), pending: HashMap::new() };
+        let session = Session { wire, peer, leases: HashSet::new(), pending: HashMap::new() };
         let key = self.sessions.arena.insert(session);
         if let Some(refusal) = refusal {
-            log::info!("refused process {} of uid {}: {refusal}", peer.pid, peer.uid);
+            log::info!("refused {}: {refusal}", self.told(key));
             self.refuse(key, refusal);
             return;
         }
@@ -74,6 +73,12 @@ impl Server {
             log::warn!("failed to watch a session: {error}");
             self.close_session(key);
         }
+    }
+
+    /// Who is at the other end of a session, for the log.
+    pub(super) fn told(&self, key: Key) -> String {
+        let session = self.sessions.arena.get(key);
+        session.map(|session| session.peer.told(session.wire.socket())).unwrap_or_default()
     }
 
     pub(super) fn hear_the_unread(&mut self) {
@@ -122,7 +127,8 @@ impl Server {
     pub(super) fn reply(&mut self, key: Key, reply: &Reply, descriptors: Vec<OwnedFd>) {
         let Some(session) = self.sessions.arena.get_mut(key) else { return };
         if let Err(error) = session.wire.send(reply, descriptors, &mut self.scratch) {
-            log::info!("lost a client of uid {}: {error}", session.uid);
+            let client = session.peer.told(session.wire.socket());
+            log::info!("lost {client}: {error}");
             self.close_session(key);
         }
     }

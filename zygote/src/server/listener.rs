@@ -2,15 +2,17 @@
 
 use crate::pool::Time;
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{PeerCredentials, SockType as SocketType};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::sockopt::{PeerCredentials, PeerPidfd, SockType as SocketType};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket,
 };
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use zyg_protocol::message::plain_text;
 
 /// Why there is no listening socket.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,27 @@ pub(super) enum Door {
 pub(super) struct Peer {
     pub uid: u32,
     pub pid: i32,
+}
+
+impl Peer {
+    /// Who it is, for the log: with the program's name where it is certain that the number is still
+    /// that process's. `SO_PEERPIDFD` (Linux 6.5, unix(7)) tells: the process that it stands for
+    /// lives after its name was read under the number.
+    pub fn told(self, socket: &OwnedFd) -> String {
+        let Self { uid, pid } = self;
+        match self.program(socket) {
+            Some(program) => format!("process {pid} ({program}) of uid {uid}"),
+            None => format!("process {pid} of uid {uid}"),
+        }
+    }
+
+    fn program(self, socket: &OwnedFd) -> Option<String> {
+        let pidfd = getsockopt(socket, PeerPidfd).ok()?;
+        let name = fs::read(format!("/proc/{}/comm", self.pid)).ok()?;
+        let mut ended = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        let lives = poll(&mut ended, PollTimeout::ZERO) == Ok(0);
+        lives.then(|| plain_text(name.trim_ascii_end()))
+    }
 }
 
 impl Listener {

@@ -7,6 +7,7 @@
 
 mod clients;
 mod effects;
+mod held;
 mod listener;
 mod orphans;
 mod pools;
@@ -27,6 +28,7 @@ pub use listener::{ListenError, Listener};
 use crate::config::Config;
 use crate::filter::{FilterError, Filters};
 use crate::pool::{Effect, Event, Time, WaiterKey};
+use held::{Held, Leave};
 use listener::Door;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -106,6 +108,8 @@ struct Server {
     waiting: HashMap<WaiterKey, Waiting>,
     /// Acquires whose mount sources are being opened, by ticket.
     opening: HashMap<u64, Opening>,
+    /// Mount sources of either.
+    held: Held,
     leases: HashMap<LeaseId, Lease>,
     lease_deadlines: BTreeSet<(Time, LeaseId)>,
     /// The last number given to a lease, a waiter or a ticket.
@@ -136,6 +140,7 @@ struct Waiting {
     time_ms: Option<u64>,
     view: View,
     trees: Vec<OwnedFd>,
+    _leave: Leave,
 }
 
 /// An acquire whose mount sources are being opened.
@@ -147,6 +152,7 @@ struct Opening {
     acquire: Acquire,
     view: View,
     arrived: Time,
+    leave: Leave,
 }
 
 impl Opening {
@@ -200,6 +206,7 @@ impl Server {
             signals,
             waiting: HashMap::new(),
             opening: HashMap::new(),
+            held: Held::new(nofile.1),
             leases: HashMap::new(),
             lease_deadlines: BTreeSet::new(),
             last_number: 0,

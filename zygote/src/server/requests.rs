@@ -1,5 +1,6 @@
 //! What a client asks, checked and brought to where it is answered.
 
+use super::held::Leave;
 use super::sessions::Pending;
 use super::tokens::Key;
 use super::visible::{View, view};
@@ -43,7 +44,7 @@ impl Server {
         let arrived = self.now();
         let bad = |reason: &str| Err(Denial::BadRequest { reason: reason.to_owned() });
         let Some(session) = self.sessions.arena.get(key) else { return Ok(()) };
-        let uid = session.uid;
+        let uid = session.peer.uid;
         if session.pending.contains_key(&acquire.request) {
             return bad("a request of that number is pending already");
         }
@@ -82,9 +83,11 @@ impl Server {
         let mut view = view(&acquire, &self.pools.entries[pool].writable)
             .map_err(|reason| Denial::BadRequest { reason })?;
         if view.trees.is_empty() {
-            self.enqueue(key, pool, first_use, &acquire, view, Vec::new(), arrived);
+            let leave = Leave::default();
+            self.enqueue(key, pool, first_use, &acquire, view, Vec::new(), leave, arrived);
             return Ok(());
         }
+        let leave = self.held.take(uid, view.trees.len())?;
         let ticket = self.number();
         self.ensure_template(pool).map_err(|reason| Denial::BuildFailing { reason })?;
         let order = ToTemplate::Open { ticket, trees: std::mem::take(&mut view.trees) };
@@ -92,7 +95,7 @@ impl Server {
             .order(pool, &order, Vec::new(), &mut self.scratch)
             .map_err(|error| Denial::BuildFailing { reason: error.to_string() })?;
         let request = acquire.request;
-        let opening = Opening { session: key, pool, first_use, acquire, view, arrived };
+        let opening = Opening { session: key, pool, first_use, acquire, view, arrived, leave };
         self.opening.insert(ticket, opening);
         if let Some(session) = self.sessions.arena.get_mut(key) {
             session.pending.insert(request, Pending::Opening { ticket });
@@ -165,8 +168,8 @@ impl Server {
             return self.not_opened(ticket, Denial::BuildFailing { reason });
         }
         let Some(opening) = self.opening.remove(&ticket) else { return };
-        let Opening { session, pool, first_use, acquire, view, arrived } = opening;
-        self.enqueue(session, pool, first_use, &acquire, view, trees, arrived);
+        let Opening { session, pool, first_use, acquire, view, arrived, leave } = opening;
+        self.enqueue(session, pool, first_use, &acquire, view, trees, leave, arrived);
     }
 
     /// Tells a client whose mount sources cannot be opened.
@@ -187,13 +190,15 @@ impl Server {
         acquire: &Acquire,
         view: View,
         trees: Vec<OwnedFd>,
+        leave: Leave,
         arrived: Time,
     ) {
         let waiter = WaiterKey(self.number());
         let request = acquire.request;
         let (wait_ms, time_ms) = (acquire.wait_ms, acquire.time_ms);
         let deadline = wait_ms.map(|wait| arrived.after(Duration::from_millis(wait)));
-        let waiting = Waiting { session, request, arrived, wait_ms, time_ms, view, trees };
+        let _leave = leave;
+        let waiting = Waiting { session, request, arrived, wait_ms, time_ms, view, trees, _leave };
         self.waiting.insert(waiter, waiting);
         if let Some(session) = self.sessions.arena.get_mut(session) {
             session.pending.insert(request, Pending::Waiting { pool, waiter });

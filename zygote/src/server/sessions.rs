@@ -1,5 +1,6 @@
 //! Client connections: who they are, what they hold, what waits to be sent to them.
 
+use super::listener::Peer;
 use super::tokens::{Arena, Key};
 use super::wire::Wire;
 use crate::pool::WaiterKey;
@@ -14,7 +15,7 @@ pub(super) const OUTBOX_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct Session {
     pub wire: Wire,
-    pub uid: u32,
+    pub peer: Peer,
     /// Leases that end with this session.
     pub leases: HashSet<LeaseId>,
     /// Acquires that are not answered yet, and where they are in the server.

@@ -77,7 +77,9 @@ impl Server {
         while let Some((deadline, lease)) = self.lease_deadlines.first().copied()
             && deadline <= now
         {
-            log::info!("lease {} has reached its time limit", lease.0);
+            let client = self.leases.get(&lease).map(|held| self.told(held.session));
+            let client = client.unwrap_or_default();
+            log::info!("lease {} of {client} has reached its time limit", lease.0);
             self.end_lease(lease);
         }
         self.give_up_opening(now);

@@ -33,23 +33,6 @@ pub fn copy_tree(path: &CStr) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// A detached copy of the mount tree at what a descriptor refers to, all mounts below it included.
-///
-/// # Errors
-/// That of open_tree(2).
-pub fn copy_tree_of(descriptor: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let flags = libc::OPEN_TREE_CLONE
-        | libc::OPEN_TREE_CLOEXEC
-        | libc::AT_RECURSIVE as u32
-        | libc::AT_EMPTY_PATH as u32;
-    // SAFETY: the path is a C string that outlives the call.
-    let fd = Errno::result(unsafe {
-        libc::syscall(libc::SYS_open_tree, descriptor.as_raw_fd(), c"".as_ptr(), flags)
-    })?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
-}
-
 /// Sets attributes of a detached tree and of every mount in it.
 ///
 /// # Errors

@@ -68,6 +68,9 @@ impl Layout {
     pub(super) fn build(recipe: &Recipe) -> Result<Self, Failure> {
         let view = &recipe.view;
         let private = private_paths(view);
+        // The new tree is put together over a place that these may lie in.
+        let binds = parts::open_binds(recipe)?;
+        let exceptions = parts::exceptions(view);
         let root = start_root(view)?;
         match &view.root {
             Root::Host => show_host(&root, &private)?,
@@ -87,8 +90,6 @@ impl Layout {
         build_sys(&root, recipe.network)?;
         build_proc(&root)?;
         let private = private.into_iter().filter_map(|path| mount_point(&root, path)).collect();
-        let binds = parts::open_binds(recipe)?;
-        let exceptions = parts::exceptions(view);
         enter(&root)?;
         // From here on every path is what it will be for commands, symbolic links on it included.
         let mut late = parts::place(view, &binds)?;
