@@ -7,9 +7,9 @@
 use nix::libc;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{ChildStdout, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use zygote_client::{Child, Lease};
 
 const PRELUDE: &str = include_str!("probe.py");
@@ -159,6 +159,18 @@ impl Probe {
         (child, line)
     }
 
+    /// Starts code that stays outside, as [`Probe::resident`] does inside.
+    #[must_use]
+    pub fn resident_outside(&self, code: &str) -> (std::process::Child, String) {
+        let mut command = Command::new(python());
+        command.args(["-ISc", LOADER]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdin = child.stdin.as_mut().unwrap();
+        writeln!(stdin, "{}", json!({ "script": self.script(code), "acts": [] })).unwrap();
+        let line = first_line(child.stdout.as_mut().unwrap());
+        (child, line)
+    }
+
     fn script(&self, code: &str) -> String {
         let numbers: Map<_, _> =
             NUMBERS.iter().map(|(name, number)| ((*name).to_owned(), json!(number))).collect();
@@ -214,7 +226,7 @@ fn findings(output: &Output) -> Findings {
     pairs.map(|(name, found)| (name.to_owned(), found.to_owned())).collect()
 }
 
-fn first_line(stdout: &mut ChildStdout) -> String {
+fn first_line(stdout: impl Read) -> String {
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line).unwrap();
     assert!(line.ends_with('\n'), "the resident ended before it was ready");

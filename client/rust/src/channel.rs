@@ -1,6 +1,7 @@
 //! The direct line to a leased zygote's init: commands and signals out; starts and ends back, each
 //! to the thread that waits for it. The server has no part in it.
 
+use crate::flight;
 use crate::mailbox::{Awaited, Ended, Mailbox, Post};
 use crate::store;
 use std::io;
@@ -123,13 +124,13 @@ impl Channel {
         encode(&ToInit::Prepare(prepare), &mut buffer)
             .map_err(|error| LeaseError::Malformed(format!("its preparation: {error}")))?;
         let trees = zyg_protocol::socket::borrow(trees);
-        self.mailbox.send(&buffer, &trees).map_err(|errno| LeaseError::Socket(errno.into()))
+        self.mailbox.send(&buffer, &trees).map_err(|errno| LeaseError::Socket(flight::error(errno)))
     }
 
     /// Sends a command with its descriptors: in the message itself where it fits, else in a sealed
     /// memfd beside it.
     pub(crate) fn exec(&self, exec: Exec, descriptors: &[BorrowedFd<'_>]) -> Result<(), SendError> {
-        let socket_error = |errno: nix::errno::Errno| SendError::Socket(errno.into());
+        let socket_error = |errno| SendError::Socket(flight::error(errno));
         let mut buffer = Vec::new();
         let message = ToInit::Exec(exec);
         if encode(&message, &mut buffer).is_ok() {

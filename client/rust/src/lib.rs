@@ -29,6 +29,7 @@ mod client;
 mod command;
 mod connect;
 mod environment;
+mod flight;
 mod lease;
 mod mailbox;
 mod options;

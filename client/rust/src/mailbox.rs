@@ -10,6 +10,7 @@
 //! Once the socket has ended, everything that arrived before is still handed out, and every other
 //! waiter, present or to come, gets the end's reason.
 
+use crate::flight;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::cell::RefCell;
@@ -123,9 +124,22 @@ impl<M: Post> Mailbox<M> {
 
     /// Sends one message. That the peer is gone is not reported here: the wait for its answer
     /// tells, and tells better, since the peer may have said why before it left.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2) and poll(2): `ETOOMANYREFS` where even this process's hard limit lets no
+    /// more descriptors be on their way.
     pub(crate) fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        let send = || socket::send(self.socket(), bytes, descriptors);
         loop {
-            match socket::send(self.socket(), bytes, descriptors) {
+            let sent = match send() {
+                Err(Errno::ETOOMANYREFS) => {
+                    // So that it does not wait, with the limit raised, until there is room.
+                    ready(self.socket(), PollFlags::POLLOUT, None)?;
+                    flight::with_all_allowed(send)
+                }
+                sent => sent,
+            };
+            match sent {
                 Err(Errno::EPIPE | Errno::ECONNRESET) => return Ok(()),
                 Err(Errno::EAGAIN) => {
                     ready(self.socket(), PollFlags::POLLOUT, None)?;

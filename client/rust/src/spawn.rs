@@ -58,7 +58,8 @@ pub enum SpawnError {
     /// A large request could not be stored.
     #[error("failed to store the request in memory: {0}")]
     Store(#[source] io::Error),
-    /// The request could not be sent: a descriptor that is not open, in the main.
+    /// The request could not be sent: a descriptor that is not open, in the main, or too many of this
+    /// user's on their way.
     #[error("failed to send the request to the environment: {0}")]
     Send(#[source] io::Error),
 }

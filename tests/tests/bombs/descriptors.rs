@@ -1,6 +1,6 @@
 //! Descriptors, and what the kernel keeps behind them.
 
-use crate::scene::{Scene, assert_limited, profile, server};
+use crate::scene::{Scene, assert_limited, server};
 use std::fs;
 use std::io::Read;
 use zyg_tests::Probe;
@@ -19,62 +19,6 @@ fn descriptors_are_bounded() {
         let code = format!("burn(refused(lambda _: held.append({open}), 300))");
         assert_limited("nofile = 256", &code, "EMFILE", 253);
     }
-}
-
-/// Puts descriptors on their way, and lets nobody receive them: five hundred at most, for they count
-/// for the kernel uid, wherever it is.
-const IN_FLIGHT: &str = r#"
-import array
-rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0] * 50))]
-def act(_):
-    while True:
-        if not held:
-            held.append(socket.socketpair())
-            held[-1][0].setblocking(False)
-        try:
-            return held[-1][0].sendmsg([b"x"], rights)
-        except BlockingIOError:
-            held.append(socket.socketpair())
-            held[-1][0].setblocking(False)
-burn(refused(act, 10))
-"#;
-
-const PASS_ONE: &str = "import array\npair = socket.socketpair()\npair[0].sendmsg([b'x'], \
-                        [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [0]))])";
-
-#[test]
-fn descriptors_in_flight_are_bounded_as_open_ones_are() {
-    let small = profile("small", "", "nofile = 256");
-    let server = server(&small, &["small"]);
-    let mut scene = Scene::of(&server, "small");
-    for _ in 0..2 {
-        let bomb = scene.light(IN_FLIGHT);
-        assert_eq!(bomb.name, "ETOOMANYREFS");
-        assert!(bomb.count <= 6, "{}", bomb.count);
-        scene.assert_unnoticed();
-        bomb.end();
-    }
-    let control = scene.light_under("default", IN_FLIGHT);
-    assert_eq!(control.name, "none", "the control, after {}", control.count);
-    control.end();
-    scene.assert_restored();
-}
-
-#[test]
-fn descriptors_in_flight_count_for_a_kernel_uid_of_ones_own() {
-    let server = server("", &["strict"]);
-    let mut scene = Scene::of(&server, "strict");
-    let many = IN_FLIGHT.replace("refused(act, 10)", "refused(act, 100)");
-    for _ in 0..2 {
-        let bomb = scene.light(&format!("raise_descriptors()\n{many}"));
-        assert_eq!((bomb.name.as_str(), bomb.count), ("ETOOMANYREFS", 82));
-        // More than the limit of whoever passes descriptors here, and not counted for them.
-        scene.assert_unnoticed();
-        assert_eq!(scene.bystander_tries(PASS_ONE), "ok");
-        assert_eq!(Probe::new().one_outside(PASS_ONE), "ok");
-        bomb.end();
-    }
-    scene.assert_restored();
 }
 
 #[test]

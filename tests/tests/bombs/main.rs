@@ -8,6 +8,7 @@
 
 mod descriptors;
 mod files;
+mod flight;
 mod ipc;
 mod memory;
 mod namespaces;

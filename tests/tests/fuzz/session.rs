@@ -12,7 +12,7 @@ use crate::questions::{Question, Questions, name, number};
 use crate::random::Random;
 use crate::requests::{Expect, Known, request};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use zyg_protocol::codec::Kind;
 use zyg_protocol::message::{Granted, LeaseId, Reply, Request, RequestId};
@@ -93,6 +93,9 @@ pub struct Session {
     judged: u64,
     questions: Questions,
     leases: Vec<Held>,
+    /// Leases that were given back, by a guess at their number, while none of them was known to be
+    /// its own: the grant of one may have been on its way.
+    guessed: HashSet<LeaseId>,
     unsent: VecDeque<Packet>,
     /// Messages until it leaves.
     life: usize,
@@ -118,6 +121,7 @@ impl Party for Session {
             judged: 0,
             questions: Questions::default(),
             leases: Vec::new(),
+            guessed: HashSet::new(),
             unsent: VecDeque::new(),
             life,
             flying: 0,
@@ -271,7 +275,11 @@ impl Session {
             self.questions.0.push_back(Question { place: self.said, due, ..question });
         }
         if let Some(lease) = packet.released {
+            let held = self.leases.len();
             self.leases.retain(|held| held.id != lease);
+            if self.leases.len() == held {
+                self.guessed.insert(lease);
+            }
         }
     }
 
@@ -374,10 +382,11 @@ impl Session {
         let mut descriptors = descriptors.into_iter();
         let (channel, pidfd) = (descriptors.next().unwrap(), descriptors.next().unwrap());
         world.granted(granted.lease);
+        let guessed = self.guessed.contains(&granted.lease);
         self.leases.push(Held {
             id: granted.lease,
             pidfd,
-            lasting,
+            lasting: lasting && !guessed,
             _channel: channel,
             _trees: descriptors.collect(),
         });

@@ -1,6 +1,7 @@
 //! What a process has from its parent, beside streams, directory and environment.
 
 use crate::run::{Way, same, same_script};
+use nix::sys::resource::{Resource, getrlimit};
 use std::process::Command;
 use zyg_tests::Server;
 
@@ -41,13 +42,25 @@ fn the_umask_is_kept() {
 #[test]
 fn resource_limits_are_kept() {
     let server = Server::start();
-    let limits = ["sh", "-c", "ulimit -S -a; echo; ulimit -H -a"];
+    // But for the one of descriptors, which is the next test's.
+    let limits = ["sh", "-c", "(ulimit -S -a; echo; ulimit -H -a) | grep -v nofiles"];
     told_after(&server, ":", &limits);
-    let told = told_after(&server, "ulimit -S -n 256", &["sh", "-c", "ulimit -S -n"]);
-    assert_eq!(told, "256\n");
-    told_after(&server, "ulimit -S -n 256", &limits);
     told_after(&server, "ulimit -S -s 4096; ulimit -c 0; ulimit -f 2048; ulimit -t 600", &limits);
-    told_after(&server, "ulimit -v 8000000; ulimit -H -n 300", &limits);
+    told_after(&server, "ulimit -v 8000000", &limits);
+}
+
+#[test]
+fn the_limit_of_descriptors_is_kept_below_what_hands_leases_over() {
+    let server = Server::start();
+    let told = ["sh", "-c", "ulimit -S -n; ulimit -H -n"];
+    assert_eq!(told_after(&server, "ulimit -S -n 256; ulimit -H -n 300", &told), "256\n300\n");
+    assert_eq!(told_after(&server, "ulimit -n 256", &told), "256\n256\n");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let room = (hard / 4).min(1024);
+    let most = if room > 253 { hard - room } else { hard };
+    let output = after(&server, Way::Zyg, ":", &told).output().unwrap();
+    let want = format!("{}\n{most}\n", soft.min(most));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), want, "outside {soft} and {hard}");
 }
 
 #[test]

@@ -7,10 +7,11 @@
 //! (namespaces(7)), so a command that nests does not escape them.
 
 use crate::failure::At;
+use libc::RLIMIT_NOFILE;
 use std::fs;
 use std::io::ErrorKind;
 use zyg_protocol::limits::COMMANDS_MAX;
-use zyg_protocol::message::{Failure, Recipe, Step};
+use zyg_protocol::message::{Failure, Recipe, Rlimit, Step};
 
 /// Pseudo-terminals of one environment: one for each command that init may run at once. All that
 /// are not the host's own share 3,072 (`kernel.pty.max` less `kernel.pty.reserve`, ptys(7)).
@@ -43,6 +44,13 @@ const INOTIFY_OF_A_USER: &str = "/proc/sys/fs/inotify/max_user_instances";
 /// And those of the environment.
 const INOTIFY: &str = "/proc/sys/user/max_inotify_instances";
 
+/// Descriptors of a user's that his commands leave free for what hands his leases over.
+const ROOM_MAX: u64 = 1024;
+
+/// Descriptors in one message (`SCM_MAX_FD`, unix(7)). Whether more may be sent is asked before they
+/// are counted, so a sender gets so far beyond its limit.
+const MESSAGE: u64 = 253;
+
 /// Sets them. Call where the zygote's own /proc is mounted.
 pub(super) fn set(recipe: &Recipe) -> Result<(), Failure> {
     write(CGROUP_NAMESPACES, 0)?;
@@ -54,6 +62,23 @@ pub(super) fn set(recipe: &Recipe) -> Result<(), Failure> {
     }
     // Otherwise no command can make any: these filters forbid it.
     Ok(())
+}
+
+/// The descriptor limit of commands, where the server was started with this one, soft and hard;
+/// `None` where it is to be inherited.
+///
+/// Descriptors on their way over Unix sockets count for each kernel uid, and nobody may send more
+/// while there are more than his own soft limit (`ETOOMANYREFS`, unix(7)). Server, template and init
+/// work at the hard one, and commands below it, so that one that sends as many as it can does not keep
+/// its user's leases from being handed over.
+pub(super) fn descriptors((soft, hard): (u64, u64)) -> Option<Rlimit> {
+    if hard == 0 {
+        return None;
+    }
+    let room = (hard / 4).min(ROOM_MAX);
+    // Where one message exceeds the room, it is no use and would only be missed.
+    let hard = if room > MESSAGE { hard - room } else { hard };
+    Some(Rlimit { resource: RLIMIT_NOFILE, soft: soft.min(hard), hard })
 }
 
 fn read(path: &str) -> Result<Option<u32>, Failure> {
@@ -69,5 +94,34 @@ fn write(path: &str, limit: u32) -> Result<(), Failure> {
         // A kernel without it.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         result => result.at_subject(Step::DropPrivileges, path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(soft: u64, hard: u64) -> (u64, u64) {
+        let limit = descriptors((soft, hard)).unwrap();
+        assert_eq!(limit.resource, RLIMIT_NOFILE);
+        (limit.soft, limit.hard)
+    }
+
+    #[test]
+    fn a_command_that_sends_all_it_can_leaves_room() {
+        assert_eq!(of(1024, 1_048_576), (1024, 1_047_552));
+        assert_eq!(of(524_288, 524_288), (523_264, 523_264));
+        assert_eq!(of(1024, 4096), (1024, 3072));
+        for hard in 1016..10_000 {
+            assert!(of(hard, hard).1 + MESSAGE < hard, "{hard}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_has_no_room_to_spare_is_kept() {
+        for hard in [1, 16, 300, 1015] {
+            assert_eq!(of(hard, hard), (hard, hard));
+        }
+        assert_eq!(descriptors((0, 0)), None);
     }
 }

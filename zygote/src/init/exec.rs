@@ -1,6 +1,6 @@
 //! From a request to a running command.
 
-use super::{Init, Preparation};
+use super::{Init, Preparation, bounds};
 use crate::failure::{At, failure};
 use crate::sys::command::{Prepared, candidates};
 use crate::sys::tty;
@@ -51,6 +51,8 @@ impl Init {
         let cwd = exec.cwd.clone().unwrap_or_default();
         let (command, sweep) = (exec.command, exec.sweep);
         set_variables(&mut exec.env, &self.env);
+        // Before what is asked for, which is lowered to it.
+        exec.rlimits.splice(..0, bounds::descriptors(self.confinement.descriptors));
         let (mut prepared, master) = prepare(exec, descriptors)?;
         for limit in &self.confinement.rlimits {
             prepared.cap_rlimit(limit.resource, limit.soft, limit.hard);

@@ -9,7 +9,6 @@ use crate::sys;
 use crate::template::{Late, PrivatePath, cover_empty, set_up_network, write_id_maps};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, mkdirat, umask};
@@ -63,17 +62,11 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
         sethostname(hostname).at_subject(Step::Hostname, hostname)?;
     }
     drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
-    restore_descriptor_limit(recipe.confinement.descriptors).at(Step::Rlimits)?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .at(Step::Events)?;
     Ok((layers, signals))
-}
-
-/// Commands must not inherit the limit that the server has raised for itself and its template.
-fn restore_descriptor_limit((soft, hard): (u64, u64)) -> Result<(), Errno> {
-    if hard == 0 { Ok(()) } else { setrlimit(Resource::RLIMIT_NOFILE, soft, hard) }
 }
 
 /// Takes copies of the mounts that are kept where the zygote's own are about to cover them.
