@@ -31,6 +31,23 @@ use std::time::{Duration, Instant};
 /// test that fails waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Shell code that makes a root of a plain directory, with what a server needs, on a file system of
+/// its own below the working directory. It ends in that root; `here` is where it began.
+pub const PLAIN_ROOT: &str = "
+        here=$PWD
+        mkdir -p tmp
+        mount -t tmpfs tmpfs tmp
+        mkdir tmp/root
+        cd tmp/root
+        for name in usr bin lib lib64 etc proc dev sys; do
+            if [ -h /$name ]; then
+                cp -P /$name $name
+            elif [ -d /$name ]; then
+                mkdir $name
+                mount --rbind /$name $name
+            fi
+        done";
+
 /// Says that a test cannot show anything here, and why. With `ZYG_TEST_STRICT=1` that is a failure.
 pub fn skip(reason: &str) {
     assert!(

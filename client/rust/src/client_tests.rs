@@ -1,5 +1,8 @@
 //! Whole conversations, with a thread that plays server and init by a script.
 
+#[path = "client_tests/peer.rs"]
+mod peer;
+
 use super::*;
 use crate::channel::LeaseError;
 use crate::command::RunError;
@@ -7,6 +10,7 @@ use crate::connect::{Places, private_socket};
 use crate::spawn::SpawnError;
 use crate::start::listening_socket;
 use crate::stdio::Stdio;
+use peer::{Peer, play, text};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,98 +23,6 @@ use zyg_protocol::codec::{Message, decode, encode};
 use zyg_protocol::limits::{EXEC_BYTES_MAX, EXEC_DESCRIPTORS_MAX, MESSAGE_BYTES_MAX, WIRE_VERSION};
 use zyg_protocol::message::*;
 use zyg_protocol::socket;
-
-/// The far end of a session or a channel.
-struct Peer(OwnedFd);
-
-impl Peer {
-    fn hear<M: Message>(&self) -> Option<(M, Vec<OwnedFd>)> {
-        let mut buffer = vec![0; MESSAGE_BYTES_MAX];
-        let received = socket::receive(self.0.as_fd(), &mut buffer).unwrap();
-        if received.bytes == 0 {
-            return None;
-        }
-        Some((decode(&buffer[..received.bytes]).unwrap(), received.descriptors))
-    }
-
-    fn say<M: Message>(&self, message: &M, descriptors: &[BorrowedFd<'_>]) {
-        let mut buffer = Vec::new();
-        encode(message, &mut buffer).unwrap();
-        socket::send(self.0.as_fd(), &buffer, descriptors).unwrap();
-    }
-
-    fn hear_acquire(&self) -> Acquire {
-        match self.hear() {
-            Some((Request::Acquire(acquire), _)) => acquire,
-            other => panic!("an acquire was to come, not {other:?}"),
-        }
-    }
-
-    /// Grants the next acquire.
-    fn grant(&self, attach: Vec<Attach>) -> Granting {
-        let acquire = self.hear_acquire();
-        let (channel, init) = socket::pair().unwrap();
-        let (pidfd, alive) = socket::pair().unwrap();
-        let trees = attach.iter().filter(|attach| attach.has_tree()).count();
-        let mut descriptors = vec![channel.as_fd(), pidfd.as_fd()];
-        let tree = File::open("/dev/null").unwrap();
-        descriptors.resize(2 + trees, tree.as_fd());
-        let granted = Granted {
-            request: acquire.request,
-            lease: LeaseId(7),
-            start: Start::Cold(ColdReason::FirstUse),
-            waited_us: 250,
-            start_in: None,
-            attach,
-        };
-        self.say(&Reply::Granted(granted), &descriptors);
-        Granting { acquire, init: Peer(init), alive }
-    }
-
-    fn hear_exec(&self) -> (Exec, Vec<OwnedFd>) {
-        match self.hear() {
-            Some((ToInit::Exec(exec), descriptors)) => (exec, descriptors),
-            other => panic!("an exec was to come, not {other:?}"),
-        }
-    }
-
-    fn start(&self, exec: &Exec) {
-        self.say(&FromInit::Started { command: exec.command, pid: 2 }, &[]);
-    }
-
-    fn exit(&self, command: CommandId, code: u8) {
-        let usage = Usage { wall_us: 42, ..Usage::default() };
-        self.say(&FromInit::Exited { command, status: ExitStatus::Code(code), usage }, &[]);
-    }
-
-    /// Runs the next command as a program would that exits at once.
-    fn run(&self, code: u8) -> Exec {
-        let (exec, _) = self.hear_exec();
-        self.start(&exec);
-        self.exit(exec.command, code);
-        exec
-    }
-}
-
-struct Granting {
-    acquire: Acquire,
-    init: Peer,
-    /// Closing it makes the lease's pidfd readable.
-    alive: OwnedFd,
-}
-
-fn play<'scope, T: Send + 'scope>(
-    scope: &'scope std::thread::Scope<'scope, '_>,
-    script: impl FnOnce(Peer) -> T + Send + 'scope,
-) -> (Client, ScopedJoinHandle<'scope, T>) {
-    let (ours, theirs) = socket::pair().unwrap();
-    let client = Client::new(Connected { socket: ours, log: None }, None);
-    (client, scope.spawn(move || script(Peer(theirs))))
-}
-
-fn text(bytes: &Bytes) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
 
 #[test]
 fn a_lease_is_acquired_prepared_used_and_released() {

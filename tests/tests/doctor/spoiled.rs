@@ -2,6 +2,7 @@
 
 use crate::said::{Place, Said, user_name};
 use serde_json::Value;
+use zyg_tests::PLAIN_ROOT;
 
 #[test]
 fn one_layer_below_nothing_is_missing() {
@@ -96,24 +97,13 @@ fn a_read_only_part_of_proc_is_named() {
 
 #[test]
 fn a_chroot_is_named() {
-    let script = "
-        here=$PWD
-        mkdir tmp
-        mount -t tmpfs tmpfs tmp
-        mkdir tmp/root
-        cd tmp/root
-        for name in usr bin lib lib64 etc proc dev sys; do
-            if [ -h /$name ]; then
-                cp -P /$name $name
-            elif [ -d /$name ]; then
-                mkdir $name
-                mount --rbind /$name $name
-            fi
-        done
+    let script = format!(
+        "{PLAIN_ROOT}
         mkdir -p .$here
         mount --rbind $here .$here
-        set -- chroot . \"$@\"";
-    let said = Said::by(&mut Place::make().below(script));
+        set -- chroot . \"$@\""
+    );
+    let said = Said::by(&mut Place::make().below(&script));
     let fix = "start zyg outside of the chroot, or enter the new root with pivot_root";
     said.assert_fatal("user-namespace", "chroot", fix);
 }

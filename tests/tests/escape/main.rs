@@ -35,6 +35,10 @@ const TABLES: [&[Act]; 8] = [
     interfaces::ACTS,
 ];
 
+/// The page that lists what is tried, and where it does.
+const PAGE: &str = include_str!("../../../SECURITY.md");
+const LIST: &str = "## Acts of escape\n\n";
+
 fn every_act() -> Vec<Act> {
     TABLES.concat()
 }
@@ -57,6 +61,23 @@ fn surprise(act: &Act, profile: Profile, found: &Findings) -> Option<String> {
     (!allowed.contains(&came)).then(|| {
         format!("{} ({}) in {}: {came}, not {allowed:?}", act.name, act.class, profile.name())
     })
+}
+
+/// What is tried and what comes of it, as the page has it.
+fn list() -> String {
+    let head = "| what is tried | kind | `default` | `networked` | `strict` |\n\
+                | --- | --- | --- | --- | --- |\n";
+    let rows = every_act().into_iter().map(|act| {
+        let [default, networked, strict] = PROFILES.map(|profile| act.allowed(profile).join(", "));
+        format!("| {} | {} | {default} | {networked} | {strict} |\n", act.name, act.class)
+    });
+    head.to_owned() + &rows.collect::<String>()
+}
+
+#[test]
+fn the_page_lists_the_acts_as_they_are_tried() {
+    let listed = PAGE.split_once(LIST).map(|(_, list)| list);
+    assert!(listed == Some(&list()), "SECURITY.md must end with:\n{LIST}{}", list());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
-use zyg_tests::{eventually, soon, zyg_binary};
+use zyg_tests::{PLAIN_ROOT, eventually, soon, zyg_binary};
 use zygote_client::{AcquireError, Client, Denial};
 
 /// A server in a user namespace of its own, started by a script that may spoil the place first.
@@ -103,29 +103,16 @@ fn by_the_limit_on_other_namespaces() {
 fn by_a_chroot() {
     // A new root that is a plain directory, with what a server needs, and the test's directory at
     // its own path, in it the program.
-    let place = Below::start(
-        "
-        here=$PWD
-        mkdir -p tmp
-        mount -t tmpfs tmpfs tmp
-        mkdir tmp/root
-        cd tmp/root
-        for name in usr bin lib lib64 etc proc dev sys; do
-            if [ -h /$name ]; then
-                cp -P /$name $name
-            elif [ -d /$name ]; then
-                mkdir $name
-                mount --rbind /$name $name
-            fi
-        done
+    let place = Below::start(&format!(
+        "{PLAIN_ROOT}
         touch $here/zyg
         mount --bind \"$1\" $here/zyg
         shift
         mkdir -p .$here
         mount --rbind $here .$here
         exec chroot . $here/zyg \"$@\"
-        ",
-    );
+        "
+    ));
     let reason = place.reason();
     assert!(reason.contains("failed to create a user namespace"), "{reason}");
     assert!(reason.contains("chroot"), "{reason}");

@@ -54,19 +54,43 @@ pub enum Turn {
 pub trait Party: Debug {
     fn begin(world: &mut World<'_>, random: Random) -> Self;
 
-    /// Hears what there is to hear, then says something. Never waits.
-    fn turn(&mut self, world: &mut World<'_>) -> Turn;
+    /// Hears what there is to hear. Never waits.
+    fn hear(&mut self, world: &mut World<'_>) -> Turn;
+
+    /// Says something. Never waits.
+    fn speak(&mut self, world: &mut World<'_>) -> Turn;
+
+    /// Whether it never reads.
+    fn is_deaf(&self) -> bool;
+
+    /// Whether it has something to say for which there was no room.
+    fn has_unsaid(&self) -> bool;
 
     /// Says nothing new from now on.
     fn retire(&mut self);
 
     fn link(&self) -> &Link;
 
-    /// What it cannot go on without: an answer, or room to say what it has to say.
-    fn awaits(&self) -> PollFlags;
-
     /// Descriptors that it has sent and that may still be on their way.
     fn flying(&self) -> usize;
+
+    /// Hears what there is to hear, then says something.
+    fn turn(&mut self, world: &mut World<'_>) -> Turn {
+        let heard = if self.is_deaf() { Turn::Still } else { self.hear(world) };
+        if heard == Turn::Over {
+            return Turn::Over;
+        }
+        match self.speak(world) {
+            Turn::Still => heard,
+            turn => turn,
+        }
+    }
+
+    /// What it cannot go on without: an answer, or room to say what it has to say.
+    fn awaits(&self) -> PollFlags {
+        let read = if self.is_deaf() { PollFlags::empty() } else { PollFlags::POLLIN };
+        if self.has_unsaid() { read | PollFlags::POLLOUT } else { read }
+    }
 }
 
 impl World<'_> {

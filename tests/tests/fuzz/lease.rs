@@ -9,7 +9,6 @@ use crate::flood::{Party, Turn, World};
 use crate::link::{Heard, Link, Said};
 use crate::mutate::{Mutation, mutate};
 use crate::random::Random;
-use nix::poll::PollFlags;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use zyg_protocol::codec::Kind;
@@ -100,36 +99,27 @@ impl Party for Conversation {
         conversation
     }
 
-    fn turn(&mut self, world: &mut World<'_>) -> Turn {
-        let heard = if self.deaf { Turn::Still } else { self.hear(world) };
-        if heard == Turn::Over {
-            return Turn::Over;
+    fn hear(&mut self, world: &mut World<'_>) -> Turn {
+        let mut turn = Turn::Still;
+        loop {
+            match self.link.hear(&mut world.buffer) {
+                Heard::Message(message, descriptors) => {
+                    turn = Turn::Moved;
+                    if self.take(message, &descriptors, world) {
+                        world.tally.count("left in good order");
+                        return Turn::Over;
+                    }
+                }
+                Heard::Nothing => break,
+                Heard::End => {
+                    self.over(world);
+                    return Turn::Over;
+                }
+            }
         }
-        match self.speak(world) {
-            Turn::Still => heard,
-            turn => turn,
-        }
+        turn
     }
 
-    fn retire(&mut self) {
-        self.life = 0;
-    }
-
-    fn link(&self) -> &Link {
-        &self.link
-    }
-
-    fn awaits(&self) -> PollFlags {
-        let read = if self.deaf { PollFlags::empty() } else { PollFlags::POLLIN };
-        if self.unsent.is_empty() { read } else { read | PollFlags::POLLOUT }
-    }
-
-    fn flying(&self) -> usize {
-        0
-    }
-}
-
-impl Conversation {
     fn speak(&mut self, world: &mut World<'_>) -> Turn {
         let mut moved = Turn::Still;
         for _ in 0..=self.random.below(BURST) {
@@ -157,6 +147,28 @@ impl Conversation {
         moved
     }
 
+    fn retire(&mut self) {
+        self.life = 0;
+    }
+
+    fn link(&self) -> &Link {
+        &self.link
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    fn has_unsaid(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    fn flying(&self) -> usize {
+        0
+    }
+}
+
+impl Conversation {
     /// Whether there is something to be said now. If so and nothing is, the conversation is over.
     fn goes_on(&mut self, world: &mut World<'_>) -> bool {
         match self.state {
@@ -217,27 +229,6 @@ impl Conversation {
             world.tally.asked += u64::from(due);
             self.questions.push_back(Question { place: self.said, expect: told.expect, due });
         }
-    }
-
-    fn hear(&mut self, world: &mut World<'_>) -> Turn {
-        let mut turn = Turn::Still;
-        loop {
-            match self.link.hear(&mut world.buffer) {
-                Heard::Message(message, descriptors) => {
-                    turn = Turn::Moved;
-                    if self.take(message, &descriptors, world) {
-                        world.tally.count("left in good order");
-                        return Turn::Over;
-                    }
-                }
-                Heard::Nothing => break,
-                Heard::End => {
-                    self.over(world);
-                    return Turn::Over;
-                }
-            }
-        }
-        turn
     }
 
     /// Init has gone: what it said before is heard.

@@ -129,36 +129,29 @@ impl Party for Session {
         }
     }
 
-    fn turn(&mut self, world: &mut World<'_>) -> Turn {
-        let heard = if self.deaf { Turn::Still } else { self.hear(world) };
-        if heard == Turn::Over {
+    fn hear(&mut self, world: &mut World<'_>) -> Turn {
+        let mut turn = Turn::Still;
+        loop {
+            let heard = self.link.hear(&mut world.buffer);
+            match heard {
+                Heard::Message(reply, descriptors) => {
+                    turn = Turn::Moved;
+                    self.take(reply, descriptors, world);
+                }
+                Heard::Nothing => break,
+                Heard::End => {
+                    self.over(world);
+                    return Turn::Over;
+                }
+            }
+        }
+        if self.state == State::Leaving && self.unsent.is_empty() && self.questions.0.is_empty() {
+            world.tally.count("left in good order");
             return Turn::Over;
         }
-        match self.speak(world) {
-            Turn::Still => heard,
-            turn => turn,
-        }
+        turn
     }
 
-    fn retire(&mut self) {
-        self.life = 0;
-    }
-
-    fn link(&self) -> &Link {
-        &self.link
-    }
-
-    fn awaits(&self) -> PollFlags {
-        let read = if self.deaf { PollFlags::empty() } else { PollFlags::POLLIN };
-        if self.unsent.is_empty() { read } else { read | PollFlags::POLLOUT }
-    }
-
-    fn flying(&self) -> usize {
-        self.flying
-    }
-}
-
-impl Session {
     fn speak(&mut self, world: &mut World<'_>) -> Turn {
         let mut moved = Turn::Still;
         for _ in 0..=self.random.below(BURST) {
@@ -195,6 +188,28 @@ impl Session {
         moved
     }
 
+    fn retire(&mut self) {
+        self.life = 0;
+    }
+
+    fn link(&self) -> &Link {
+        &self.link
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    fn has_unsaid(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    fn flying(&self) -> usize {
+        self.flying
+    }
+}
+
+impl Session {
     /// Leaves: at once, whatever is under way, or after all is answered.
     fn hangs_up(&mut self, world: &mut World<'_>) -> bool {
         if self.deaf || !self.sound || self.random.one_in(3) {
@@ -290,29 +305,6 @@ impl Session {
         let mut polled = [PollFd::new(held.pidfd.as_fd(), PollFlags::POLLIN)];
         let ended = poll(&mut polled, PollTimeout::ZERO).unwrap() > 0;
         assert!(!ended, "lease {lease:?} ended, and nobody who may end it has");
-    }
-
-    fn hear(&mut self, world: &mut World<'_>) -> Turn {
-        let mut turn = Turn::Still;
-        loop {
-            let heard = self.link.hear(&mut world.buffer);
-            match heard {
-                Heard::Message(reply, descriptors) => {
-                    turn = Turn::Moved;
-                    self.take(reply, descriptors, world);
-                }
-                Heard::Nothing => break,
-                Heard::End => {
-                    self.over(world);
-                    return Turn::Over;
-                }
-            }
-        }
-        if self.state == State::Leaving && self.unsent.is_empty() && self.questions.0.is_empty() {
-            world.tally.count("left in good order");
-            return Turn::Over;
-        }
-        turn
     }
 
     /// The server has closed: what it said before is heard.

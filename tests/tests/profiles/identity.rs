@@ -1,7 +1,10 @@
 //! Whose authority an environment has, and what a command may do with it.
 
 use crate::{outside, printed, server, succeeds};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerPidfd;
 use std::collections::HashSet;
+use std::os::unix::net::UnixStream;
 use zygote_client::LeaseOptions;
 
 /// The kernel uid of a lease's commands, as the host sees it.
@@ -142,7 +145,12 @@ fn a_profiles_time_limit_ends_a_lease() {
     let mut child = lease.command("sleep").arg("1000").spawn().unwrap();
     assert!(child.wait().is_err(), "the lease ends under it");
     zyg_tests::wait_readable(lease.pidfd(), "the environment's end");
-    let (log, process) = (server.log(), format!("of process {}", std::process::id()));
+    // Whose it was, with the program's name where the kernel vouches for it (Linux 6.5).
+    let (one, _other) = UnixStream::pair().unwrap();
+    let vouched = getsockopt(&one, PeerPidfd).is_ok();
+    let name = std::fs::read_to_string("/proc/self/comm").unwrap();
+    let name = if vouched { format!(" ({})", name.trim_end()) } else { String::new() };
+    let (log, process) = (server.log(), format!("of process {}{name}", std::process::id()));
     assert!(
         log.lines().any(|line| line.contains("time limit") && line.contains(&process)),
         "{log}"

@@ -88,9 +88,13 @@ impl Server {
 
     pub(super) fn flush_template(&mut self, key: Key) {
         let Some(template) = self.pools.templates.get_mut(key) else { return };
-        if let Err(error) = template.wire.flush() {
-            // It is heard next, and may have said why.
-            log::debug!("orders for template {} are lost: {error}", template.pid);
+        let Err(error) = template.wire.flush() else { return };
+        log::debug!("orders for template {} are lost: {error}", template.pid);
+        // One that is gone is heard next, and may have said why.
+        if !matches!(error, WireError::Gone(_)) {
+            let pool = template.pool;
+            self.pools.entries[pool].template_error = Some(error.to_string());
+            self.template_lost(key);
         }
     }
 

@@ -36,6 +36,16 @@ pub(super) enum WireError {
     Encode(#[from] zyg_protocol::codec::EncodeError),
 }
 
+/// What it means that sendmsg(2) fails.
+impl From<Errno> for WireError {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::ETOOMANYREFS => Self::Crowded,
+            errno => Self::Gone(errno),
+        }
+    }
+}
+
 impl Wire {
     /// Takes a socket over; at most `outbox_max` messages may wait on it.
     pub fn new(socket: OwnedFd, outbox_max: usize) -> Result<Self, Errno> {
@@ -58,8 +68,7 @@ impl Wire {
             match send(self.socket.as_fd(), scratch, &borrow(&descriptors)) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EAGAIN) => {}
-                Err(Errno::ETOOMANYREFS) => return Err(WireError::Crowded),
-                Err(errno) => return Err(WireError::Gone(errno)),
+                Err(errno) => return Err(errno.into()),
             }
         }
         let bytes = self.outbox_bytes + scratch.len();
@@ -74,7 +83,7 @@ impl Wire {
     /// Sends what waits, as far as there is room.
     ///
     /// # Errors
-    /// When the peer is gone.
+    /// When the peer is gone, or nothing may be sent to it: nobody tells when that has changed.
     pub fn flush(&mut self) -> Result<(), WireError> {
         while let Some((bytes, descriptors)) = self.outbox.front() {
             match send(self.socket.as_fd(), bytes, &borrow(descriptors)) {
@@ -83,7 +92,7 @@ impl Wire {
                     self.outbox.pop_front();
                 }
                 Err(Errno::EAGAIN) => return Ok(()),
-                Err(errno) => return Err(WireError::Gone(errno)),
+                Err(errno) => return Err(errno.into()),
             }
         }
         Ok(())
@@ -148,6 +157,12 @@ mod tests {
             wire.flush().unwrap();
         }
         assert_eq!((wire.outbox.len(), wire.outbox_bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_crowd_on_the_way_is_not_taken_for_the_peers_end() {
+        assert!(matches!(WireError::from(Errno::ETOOMANYREFS), WireError::Crowded));
+        assert!(matches!(WireError::from(Errno::EPIPE), WireError::Gone(Errno::EPIPE)));
     }
 
     #[test]

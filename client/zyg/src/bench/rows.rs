@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 use zyg_protocol::socket;
 use zygote_client::{Client, LeaseOptions};
 
@@ -29,7 +30,7 @@ pub struct Rows {
     samples: Vec<Samples>,
     // Last, so that they end after whatever speaks to them.
     _children: Vec<Ended>,
-    _directory: Scratch,
+    _directory: TempDir,
 }
 
 /// A child process that ends with the bench.
@@ -44,23 +45,13 @@ impl Drop for Ended {
     }
 }
 
-/// A directory that goes with the bench.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 impl Rows {
     /// Starts what is measured.
     pub fn set_up() -> anyhow::Result<Self> {
         let zyg = std::env::current_exe().context("failed to find zyg's own program")?;
-        let template = std::env::temp_dir().join("zyg-bench-XXXXXX");
-        let directory =
-            Scratch(nix::unistd::mkdtemp(&template).context("failed to make a directory")?);
-        let socket = directory.0.join("s.sock");
+        let directory = tempfile::Builder::new().prefix("zyg-bench-").tempdir();
+        let directory = directory.context("failed to make a directory")?;
+        let socket = directory.path().join("s.sock");
         let (echo, echo_child) = start_echo(&zyg)?;
         let server = start_server(&zyg, &socket)?;
         let client = Client::connect(&socket)?;

@@ -43,7 +43,7 @@ impl Reader {
     fn cgroup_limits(&mut self, section: &mut Section<'_>) {
         let near = |key: &str| match key {
             "memory" => ", or use `limits.as`, for each process",
-            "pids" => ", or use `limits.nproc`, for each kernel uid",
+            "pids" => ", or use `limits.nproc`, for each kernel uid but 0",
             "cpus" => ", or use `limits.cpu`, for each process",
             _ => "",
         };

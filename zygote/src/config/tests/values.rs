@@ -295,7 +295,9 @@ fn a_limit_that_needs_cgroups_is_checked_and_then_refused_by_name() {
         ),
         (
             "limits.pids = 256",
-            &format!("25: `limits.pids` {refused}, or use `limits.nproc`, for each kernel uid"),
+            &format!(
+                "25: `limits.pids` {refused}, or use `limits.nproc`, for each kernel uid but 0"
+            ),
         ),
         (
             "limits.cpus = 1.5",
