@@ -10,7 +10,7 @@ use crate::connect::{Places, private_socket};
 use crate::spawn::SpawnError;
 use crate::start::listening_socket;
 use crate::stdio::Stdio;
-use peer::{Peer, play, text};
+use peer::{Granting, Peer, play, text};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
