@@ -1,7 +1,7 @@
 //! Every bound of the wire, each with its unit in its name and its reason beside it.
 
 /// Version of the wire. A peer that speaks another one is refused before its body is looked at.
-pub const WIRE_VERSION: u16 = 1;
+pub const WIRE_VERSION: u16 = 2;
 
 /// Bytes of one message, header included. Well below the smallest default socket buffer
 /// (`net.core.wmem_default`, 212,992 bytes), so that a message that fits always can be sent.
@@ -50,3 +50,12 @@ pub const COMMANDS_MAX: usize = 256;
 
 /// Milliseconds that a waiter may ask to wait: a day. Longer is a mistake in units.
 pub const WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+/// Zygotes that one message may ask for: as many acquires as one session may have unanswered.
+pub const ACQUIRES_MAX: u32 = 4096;
+
+/// Milliseconds that a reservation may last: a day. Who needs more raises the profile's `min`.
+pub const RESERVE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+/// Milliseconds that a drain may leave to the leases in force: a day, for the same reason as a wait.
+pub const DRAIN_MS_MAX: u64 = 24 * 60 * 60 * 1000;

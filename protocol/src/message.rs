@@ -62,6 +62,34 @@ pub enum Request {
         /// Comes back in the answer.
         request: RequestId,
     },
+    /// Ask for several zygotes at once, alike. Answered by as many `Granted` or `Denied`, under the
+    /// acquire's number and those that follow it.
+    AcquireMany {
+        /// What each is to be; its number is the first one's.
+        acquire: Acquire,
+        /// How many, at least 1 and at most [`ACQUIRES_MAX`](crate::limits::ACQUIRES_MAX).
+        count: u32,
+    },
+    /// Ask that zygotes be kept warm beside what the pool keeps anyway, for some time. Answered by
+    /// `Reserved` or `Denied`.
+    Reserve {
+        /// Comes back in the answer.
+        request: RequestId,
+        /// The profile's name; `None` for the server's default one.
+        profile: Option<String>,
+        /// How many; 0 ends what was reserved in this profile by the same user.
+        count: u32,
+        /// For how many milliseconds from now.
+        ttl_ms: u64,
+    },
+    /// Tell the server to grant no more, to finish its leases, and to end. Answered by `Drained` or
+    /// `Denied`.
+    Drain {
+        /// Comes back in the answer.
+        request: RequestId,
+        /// Milliseconds after which the leases that are left are ended; `None` for never.
+        timeout_ms: Option<u64>,
+    },
 }
 
 /// What a client asks of the pool.
@@ -125,6 +153,24 @@ pub enum Reply {
     },
     /// The server refuses the whole session and closes it.
     Refused(Refusal),
+    /// Zygotes are kept warm.
+    Reserved {
+        /// The request's number.
+        request: RequestId,
+        /// How many the pool now keeps warm at least, for all reservations together: fewer than were
+        /// asked for where the profile's `max` is less.
+        floor: u32,
+    },
+    /// The server has drained, and ends now.
+    Drained {
+        /// The request's number.
+        request: RequestId,
+        /// Leases that were ended because the time was over.
+        ended: u32,
+        /// Zygotes whose end does not come (a process in an uninterruptible sleep): the kernel's to
+        /// finish.
+        stuck: u32,
+    },
 }
 
 /// A lease in hand.
@@ -269,6 +315,16 @@ pub enum Denial {
         /// Why.
         reason: String,
     },
+    /// What was asked concerns every user of the server.
+    #[error(
+        "only root and uid {serves}, whose server this is, may drain it, and you are uid {uid}"
+    )]
+    NotYours {
+        /// The client's uid.
+        uid: u32,
+        /// The server's uid.
+        serves: u32,
+    },
 }
 
 /// Why a session is not served at all.
@@ -338,8 +394,16 @@ pub struct PoolStatus {
     pub dying: u32,
     /// Queued acquires.
     pub waiters: u32,
+    /// Zygotes whose end does not come, still paid for.
+    pub quarantined: u32,
     /// Zygotes that the pool wants warm.
     pub target: u32,
+    /// Of these, those that were asked for in reservations.
+    pub reserved: u32,
+    /// How often the profile has changed since the server started, as far as this pool is concerned.
+    pub generation: u32,
+    /// Whether a later generation has taken its place: it finishes its leases and ends.
+    pub retired: bool,
     /// Leases granted so far.
     pub served: Served,
     /// Why zygotes cannot be built at present, if so.

@@ -88,7 +88,7 @@ fn many_short_arguments_arrive_as_sent() {
     survives(&exec(EXEC_BYTES_MAX / 4));
     let descriptors = vec![0; MESSAGE_BYTES_MAX - 100];
     survives(&ToInit::Exec(Exec { descriptors, ..Exec::default() }));
-    let profiles = vec![PoolStatus::default(); (MESSAGE_BYTES_MAX - 100) / 12];
+    let profiles = vec![PoolStatus::default(); (MESSAGE_BYTES_MAX - 100) / 16];
     let status = Status { profiles, ..Status::default() };
     survives(&Reply::Status { request: 0, status });
 }

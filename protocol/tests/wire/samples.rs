@@ -101,6 +101,12 @@ fn requests(samples: &mut Samples) {
     samples.add("Request::Cancel", Request::Cancel { request: 250 });
     samples.add("Request::Release", Request::Release { lease: LeaseId(251) });
     samples.add("Request::Status", Request::Status { request: 1 << 40 });
+    let acquire = Acquire { request: 7, ..Acquire::default() };
+    samples.add("Request::AcquireMany", Request::AcquireMany { acquire, count: 4096 });
+    let profile = Some("strict".into());
+    let reserve = Request::Reserve { request: 10, profile, count: 16, ttl_ms: 600_000 };
+    samples.add("Request::Reserve", reserve);
+    samples.add("Request::Drain", Request::Drain { request: 11, timeout_ms: Some(30_000) });
 }
 
 fn replies(samples: &mut Samples) {
@@ -139,7 +145,11 @@ fn replies(samples: &mut Samples) {
         spawning: 2,
         dying: 1,
         waiters: 300,
+        quarantined: 6,
         target: 8,
+        reserved: 7,
+        generation: 2,
+        retired: true,
         served: Served { warm: 70_000, cold: 5 },
         failing: Some("no user namespaces".into()),
     };
@@ -149,6 +159,8 @@ fn replies(samples: &mut Samples) {
     let empty = Reply::Status { request: 0, status: Status::default() };
     samples.add("Reply::Status.empty", empty);
     samples.add("Reply::Refused", Reply::Refused(Refusal::TooManySessions { limit: 1 }));
+    samples.add("Reply::Reserved", Reply::Reserved { request: 10, floor: 16 });
+    samples.add("Reply::Drained", Reply::Drained { request: 11, ended: 2, stuck: 1 });
 }
 
 fn denials(samples: &mut Samples) {
@@ -166,6 +178,7 @@ fn denials(samples: &mut Samples) {
         ("Draining", Denial::Draining),
         ("BuildFailing", Denial::BuildFailing { reason: reason() }),
         ("MountRefused", Denial::MountRefused { path: "/root/secret".into(), reason: reason() }),
+        ("NotYours", Denial::NotYours { uid: 1000, serves: 0 }),
     ];
     for (name, denial) in denials {
         samples.add(format!("Denial::{name}"), Reply::Denied { request: 8, denial });

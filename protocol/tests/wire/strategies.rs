@@ -29,26 +29,30 @@ fn mount() -> impl Strategy<Value = Mount> {
     ]
 }
 
-pub fn request() -> impl Strategy<Value = Request> {
-    let acquire = (
+fn acquire() -> impl Strategy<Value = Acquire> {
+    let parts = (
         (any::<u64>(), option::of(text()), option::of(any::<u64>()), option::of(any::<u64>())),
         (text(), option::of(bytes()), option::of(bytes()), vec(mount(), 0..5)),
     );
+    parts.prop_map(|((request, profile, wait_ms, time_ms), (label, cwd, program, mounts))| {
+        Acquire { request, profile, wait_ms, time_ms, label, cwd, program, mounts }
+    })
+}
+
+pub fn request() -> impl Strategy<Value = Request> {
+    let reserve = (any::<u64>(), option::of(text()), any::<u32>(), any::<u64>());
     prop_oneof![
-        acquire.prop_map(
-            |((request, profile, wait_ms, time_ms), (label, cwd, program, mounts))| {
-                Request::Acquire(Acquire {
-                    request,
-                    profile,
-                    wait_ms,
-                    time_ms,
-                    label,
-                    cwd,
-                    program,
-                    mounts,
-                })
-            }
-        ),
+        acquire().prop_map(Request::Acquire),
+        (acquire(), any::<u32>())
+            .prop_map(|(acquire, count)| Request::AcquireMany { acquire, count }),
+        reserve.prop_map(|(request, profile, count, ttl_ms)| Request::Reserve {
+            request,
+            profile,
+            count,
+            ttl_ms
+        }),
+        (any::<u64>(), option::of(any::<u64>()))
+            .prop_map(|(request, timeout_ms)| Request::Drain { request, timeout_ms }),
         any::<u64>().prop_map(|request| Request::Cancel { request }),
         any::<u64>().prop_map(|lease| Request::Release { lease: LeaseId(lease) }),
         any::<u64>().prop_map(|request| Request::Status { request }),
@@ -86,6 +90,7 @@ fn denial() -> impl Strategy<Value = Denial> {
         Just(Denial::Draining),
         text().prop_map(|reason| Denial::BuildFailing { reason }),
         (text(), text()).prop_map(|(path, reason)| Denial::MountRefused { path, reason }),
+        any::<(u32, u32)>().prop_map(|(uid, serves)| Denial::NotYours { uid, serves }),
     ]
 }
 
@@ -99,24 +104,31 @@ fn refusal() -> impl Strategy<Value = Refusal> {
 }
 
 fn pool_status() -> impl Strategy<Value = PoolStatus> {
-    let counts = any::<(u32, u32, u32, u32, u32, u32, u32)>();
-    (text(), counts, any::<(u64, u64)>(), option::of(text())).prop_map(
-        |(name, (uid, warm, leased, spawning, dying, waiters, target), served, failing)| {
-            let served = Served { warm: served.0, cold: served.1 };
-            PoolStatus {
-                name,
-                uid,
-                warm,
-                leased,
-                spawning,
-                dying,
-                waiters,
-                target,
-                served,
-                failing,
-            }
-        },
-    )
+    let pool = (text(), any::<u32>(), any::<(u32, bool)>(), option::of(text()));
+    let zygotes = any::<(u32, u32, u32, u32, u32)>();
+    let others = (any::<(u32, u32, u32)>(), any::<(u64, u64)>());
+    (pool, zygotes, others).prop_map(|(pool, zygotes, (others, served))| {
+        let (name, uid, (generation, retired), failing) = pool;
+        let (warm, leased, spawning, dying, quarantined) = zygotes;
+        let (waiters, target, reserved) = others;
+        let served = Served { warm: served.0, cold: served.1 };
+        PoolStatus {
+            name,
+            uid,
+            warm,
+            leased,
+            spawning,
+            dying,
+            quarantined,
+            waiters,
+            target,
+            reserved,
+            generation,
+            retired,
+            served,
+            failing,
+        }
+    })
 }
 
 pub fn reply() -> impl Strategy<Value = Reply> {
@@ -133,6 +145,12 @@ pub fn reply() -> impl Strategy<Value = Reply> {
             status: Status { pid, uptime_ms, sessions, profiles }
         }),
         refusal().prop_map(Reply::Refused),
+        any::<(u64, u32)>().prop_map(|(request, floor)| Reply::Reserved { request, floor }),
+        any::<(u64, u32, u32)>().prop_map(|(request, ended, stuck)| Reply::Drained {
+            request,
+            ended,
+            stuck
+        }),
     ]
 }
 
