@@ -1,5 +1,6 @@
 //! A profile as it is written: with gaps, and with the place where each thing was said.
 
+use super::Server;
 use super::capabilities::NET_ADMIN;
 use super::profile::{
     Bind, Etc, Home, HostPath, Identity, Limits, Location, Network, Place, PoolSize, Principal,
@@ -7,6 +8,7 @@ use super::profile::{
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Where something was said.
 #[derive(Debug, Clone)]
@@ -88,6 +90,9 @@ pub(super) struct Draft {
     pub(super) pool_min: Key<u32>,
     pub(super) pool_max: Key<u32>,
     pub(super) pool_waiters_max: Key<u32>,
+    pub(super) pool_idle: Key<Duration>,
+    pub(super) pool_sleep: Key<Duration>,
+    pub(super) pool_learn: Key<bool>,
 }
 
 impl Draft {
@@ -122,13 +127,16 @@ impl Draft {
             pool_min: self.pool_min.over(base.pool_min),
             pool_max: self.pool_max.over(base.pool_max),
             pool_waiters_max: self.pool_waiters_max.over(base.pool_waiters_max),
+            pool_idle: self.pool_idle.over(base.pool_idle),
+            pool_sleep: self.pool_sleep.over(base.pool_sleep),
+            pool_learn: self.pool_learn.over(base.pool_learn),
         }
     }
 }
 
 /// From a draft without gaps and contradictions to the profile that it describes.
 impl Draft {
-    pub(super) fn finish(&self) -> Profile {
+    pub(super) fn finish(&self, server: &Server) -> Profile {
         let home = said(&self.home);
         let network = said(&self.network);
         let mut writable = list(&self.writable);
@@ -140,7 +148,7 @@ impl Draft {
         }
         let named = list(&self.capabilities).into_iter();
         let implied = (network == Network::Own).then_some(NET_ADMIN);
-        let pool = self.pool();
+        let pool = self.pool(server);
         Profile {
             root: said(&self.root),
             root_overlay: said(&self.root_overlay),
@@ -166,10 +174,18 @@ impl Draft {
         }
     }
 
-    /// A `max` below an inherited `min` lowers that: whoever sets one need not set the other.
-    fn pool(&self) -> PoolSize {
+    /// A `max` below an inherited `min` lowers that, and so does `zygotes_max`: whoever sets one need
+    /// not set the other.
+    fn pool(&self, server: &Server) -> PoolSize {
         let (min, max) = (said(&self.pool_min), said(&self.pool_max));
-        PoolSize { min: min.min(max), max, waiters_max: said(&self.pool_waiters_max) }
+        PoolSize {
+            min: min.min(max).min(server.zygotes_max.unwrap_or(max)),
+            max,
+            waiters_max: said(&self.pool_waiters_max),
+            idle: self.pool_idle.get().map(|said| said.value),
+            sleep: self.pool_sleep.get().map(|said| said.value),
+            learn: said(&self.pool_learn),
+        }
     }
 
     fn quota(&self, pool: PoolSize) -> Quota {

@@ -6,13 +6,14 @@
 use super::draft::{Draft, Slot};
 use super::nearest::nearest;
 use super::read::{self, Mistake};
-use super::{BUILT_IN, DEFAULT_PROFILE, EXTENDS_MAX, contradictions};
+use super::{BUILT_IN, DEFAULT_PROFILE, EXTENDS_MAX, Server, contradictions};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All profiles, those that are built in among them, each without gaps if there is no mistake in what
 /// it extends. Complains about that, and about what is contradictory in the result.
 pub(super) fn whole(
     file: BTreeMap<String, Draft>,
+    server: &Server,
     mistakes: &mut Vec<Mistake>,
 ) -> BTreeMap<String, Draft> {
     let (_, built_in, wrong) = read::text(BUILT_IN, true);
@@ -31,7 +32,7 @@ pub(super) fn whole(
             // What it says itself can be judged all the same.
             None => family.file.get(name).cloned().unwrap_or_default(),
         };
-        contradictions::find(name, &draft, mistakes);
+        contradictions::find(name, &draft, server, mistakes);
         whole.insert(name.to_owned(), draft);
     }
     whole

@@ -56,6 +56,10 @@ pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// 4,194,304, proc_sys_kernel(5)), and at 97–160 KiB each, so is memory.
 pub const COUNT_MAX: u32 = 100_000;
 
+/// What `drain_timeout` is where it is not said: long enough for a test to end, and a third of what
+/// systemd leaves to the whole service (`TimeoutStopSec` in systemd/zyg.service).
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Milliseconds that `idle_exit_ms` may say: a year. Longer is a mistake in units.
 pub const IDLE_EXIT_MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
 
@@ -98,7 +102,7 @@ pub struct Config {
 }
 
 /// `[server]`
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// `socket`: where to listen, an absolute path that fits into a socket address; `None` for the
     /// usual place.
@@ -112,8 +116,33 @@ pub struct Server {
     /// `idle_exit_ms`: how long the server stays when there is no session and no lease, at least a
     /// millisecond; `None` for ever.
     pub idle_exit: Option<Duration>,
+    /// `drain_timeout`: what SIGTERM leaves to the leases in force before they are ended, from nothing
+    /// to a day; [`DRAIN_TIMEOUT`] where it is not said.
+    pub drain_timeout: Duration,
+    /// `zygotes_max`: zygotes that may exist at once over all profiles and users, dying ones included;
+    /// at least 1, `None` for as many as the pools may have. No profile's `min` is above it.
+    pub zygotes_max: Option<u32>,
+    /// `quota`: what one uid may have over all profiles. What a profile allows each user is bounded by
+    /// it and not checked against it, but for what is said to be more.
+    pub quota: Quota,
     /// `prefork_for`: names of the users to be warm for from the start. Not looked up yet.
     pub prefork_for: Vec<String>,
+}
+
+impl Default for Server {
+    /// What holds where `[server]` says nothing.
+    fn default() -> Self {
+        Self {
+            socket: None,
+            socket_mode: None,
+            socket_group: None,
+            idle_exit: None,
+            drain_timeout: DRAIN_TIMEOUT,
+            zygotes_max: None,
+            quota: Quota::default(),
+            prefork_for: Vec::new(),
+        }
+    }
 }
 
 impl Default for Config {
@@ -154,10 +183,11 @@ impl Config {
     /// mistake.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, ConfigError> {
         let (server, drafts, mut mistakes) = read::text(text, false);
-        let profiles = extend::whole(drafts, &mut mistakes);
+        let profiles = extend::whole(drafts, &server, &mut mistakes);
         if mistakes.is_empty() {
-            let finished = profiles.into_iter().map(|(name, draft)| (name, draft.finish()));
-            return Ok(Self { server, profiles: finished.collect() });
+            let finish = |(name, draft): (String, draft::Draft)| (name, draft.finish(&server));
+            let profiles = profiles.into_iter().map(finish).collect();
+            return Ok(Self { server, profiles });
         }
         mistakes.sort_by_key(|mistake| mistake.offset);
         let lines = read::Lines::of(text);

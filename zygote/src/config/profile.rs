@@ -244,12 +244,13 @@ pub struct Limits {
     pub tmp_inodes: Option<u64>,
 }
 
-/// `[profile.NAME.quota]`: what one uid may have at once; `None` for as much as the pool has.
+/// `[profile.NAME.quota]`: what one uid may have at once; `None` for as much as the pool has. And
+/// `[server.quota]`: the same over all profiles, where `None` is for no such bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Quota {
-    /// `leases`: from 1 to [`PoolSize::max`].
+    /// `leases`: at least 1; at most [`PoolSize::max`], for the server `zygotes_max`.
     pub leases: Option<u32>,
-    /// `waiters`: from 1 to [`PoolSize::waiters_max`].
+    /// `waiters`: at least 1; at most [`PoolSize::waiters_max`] where there is one.
     pub waiters: Option<u32>,
 }
 
@@ -262,6 +263,15 @@ pub struct PoolSize {
     pub max: u32,
     /// `waiters_max`: acquires that may queue; at least 1.
     pub waiters_max: u32,
+    /// `idle`: how long zygotes beyond `min` may go unused before the pool shrinks, from 1 ms to a
+    /// year; `None` for the pool's own choice.
+    pub idle: Option<Duration>,
+    /// `sleep`: how long after a user's last lease the pool gives up even `min`, until he asks again,
+    /// from 1 ms to a year and not shorter than `idle`; `None` for never. Neither for whom
+    /// `prefork_for` names nor for the server's own user.
+    pub sleep: Option<Duration>,
+    /// `learn`: whether more than `min` are kept warm where so many are asked for at once.
+    pub learn: bool,
 }
 
 impl Limits {

@@ -10,20 +10,21 @@ use super::capabilities::{self, NET_ADMIN, NET_BIND_SERVICE, NET_RAW};
 use super::draft::{Draft, Key, List, Origin, Said};
 use super::profile::{Etc, Identity, Network, Place, Root, Seccomp};
 use super::read::Mistake;
-use super::{ENV_BYTES_MAX, profile::Home};
+use super::{ENV_BYTES_MAX, Server, profile::Home};
 
 /// Calls that make or enter a namespace: what forbidding to nest denies.
 const NESTING: [&str; 2] = ["setns", "unshare"];
 
-/// Complains about all that is contradictory in a profile.
-pub(super) fn find(name: &str, draft: &Draft, mistakes: &mut Vec<Mistake>) {
-    let mut judge = Judge { name, draft, mistakes };
+/// Complains about all that is contradictory in a profile, and between it and the server.
+pub(super) fn find(name: &str, draft: &Draft, server: &Server, mistakes: &mut Vec<Mistake>) {
+    let mut judge = Judge { name, draft, server, mistakes };
     judge.root();
     judge.etc();
     judge.network();
     judge.nesting();
     judge.identity();
     judge.counts();
+    judge.times();
     judge.env();
     judge.places();
 }
@@ -32,6 +33,7 @@ struct Judge<'a> {
     /// Of the profile.
     name: &'a str,
     draft: &'a Draft,
+    server: &'a Server,
     mistakes: &'a mut Vec<Mistake>,
 }
 
@@ -182,6 +184,34 @@ impl Judge<'_> {
         self.at_most(("leases", &draft.quota_leases), ("`max` of `pool`", &draft.pool_max));
         let waiters_max = ("`waiters_max` of `pool`", &draft.pool_waiters_max);
         self.at_most(("waiters", &draft.quota_waiters), waiters_max);
+        let Server { zygotes_max, quota, .. } = self.server;
+        self.within(("min", &draft.pool_min), ("zygotes_max", *zygotes_max));
+        self.within(("leases", &draft.quota_leases), ("quota.leases", quota.leases));
+        self.within(("waiters", &draft.quota_waiters), ("quota.waiters", quota.waiters));
+    }
+
+    /// As [`Judge::at_most`], for a bound of the server's.
+    fn within(&mut self, (key, count): (&str, &Key<u32>), (bound, most): (&str, Option<u32>)) {
+        let (Some(count), Some(most)) = (count.get(), most) else { return };
+        if let Some(offset) = self.own(&count.origin).filter(|_| count.value > most) {
+            let message =
+                format!("`{key}` ({}) exceeds `{bound}` of `server` ({most})", count.value);
+            self.mistakes.push(Mistake { offset, message });
+        }
+    }
+
+    fn times(&mut self) {
+        let draft = self.draft;
+        let (Some(sleep), Some(idle)) = (draft.pool_sleep.get(), draft.pool_idle.get()) else {
+            return;
+        };
+        if sleep.value < idle.value {
+            self.clash(
+                Side::new("sleep", sleep),
+                Side::new("idle", idle),
+                "`sleep` is shorter than `idle`, which would do nothing: say a longer sleep",
+            );
+        }
     }
 
     /// Only what this profile says can exceed: a bound that is set lowers what is inherited.

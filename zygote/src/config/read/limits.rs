@@ -1,7 +1,7 @@
-//! `[profile.NAME.limits]`, `quota` and `pool`.
+//! `[profile.NAME.limits]`, `quota` and `pool`, and the server's `quota`.
 
 use super::{Reader, Section, Value};
-use crate::config::draft::Draft;
+use crate::config::draft::{Draft, Key};
 use crate::config::{COUNT_MAX, LIMIT_MAX, Limits, TIME_MAX, units};
 use std::time::Duration;
 
@@ -113,13 +113,25 @@ impl Reader {
     }
 
     fn time(&mut self, key: &str, value: &Value<'_>) -> Option<Duration> {
+        let least = (Duration::from_millis(1), "1ms");
+        self.time_from(key, value, least, (TIME_MAX, "365d"))
+    }
+
+    /// A time between two, each beside the words for it.
+    pub(super) fn time_from(
+        &mut self,
+        key: &str,
+        value: &Value<'_>,
+        (least, least_told): (Duration, &str),
+        (most, most_told): (Duration, &str),
+    ) -> Option<Duration> {
         if !value.get_ref().is_str() {
             self.wrong_type(key, "a time such as \"10m\"", value);
             return None;
         }
         let time = self.checked(key, value, units::time)?;
-        if time.is_zero() || time > TIME_MAX {
-            let message = format!("`{key}` must be from \"1ms\" to \"365d\"");
+        if !(least..=most).contains(&time) {
+            let message = format!("`{key}` must be from {least_told:?} to {most_told:?}");
             self.wrong(value.span().start, message);
             return None;
         }
@@ -143,14 +155,16 @@ impl Reader {
         Some(bytes)
     }
 
-    pub(super) fn quota(&mut self, value: Value<'_>, draft: &mut Draft) {
-        let Some(table) = self.table("quota", value) else { return };
+    /// `leases` and `waiters` of a quota.
+    pub(super) fn quota(&mut self, value: Value<'_>) -> (Key<u32>, Key<u32>) {
+        let Some(table) = self.table("quota", value) else { return Default::default() };
         let mut section = Section::new(table);
-        draft.quota_leases =
+        let leases =
             self.key(&mut section, "leases", |reader, value| reader.count("leases", &value, 1));
-        draft.quota_waiters =
+        let waiters =
             self.key(&mut section, "waiters", |reader, value| reader.count("waiters", &value, 1));
         self.leave(section);
+        (leases, waiters)
     }
 
     pub(super) fn pool(&mut self, value: Value<'_>, draft: &mut Draft) {
@@ -163,10 +177,16 @@ impl Reader {
         draft.pool_waiters_max = self.key(&mut section, "waiters_max", |reader, value| {
             reader.count("waiters_max", &value, 1)
         });
+        draft.pool_idle =
+            self.key(&mut section, "idle", |reader, value| reader.time("idle", &value));
+        draft.pool_sleep =
+            self.key(&mut section, "sleep", |reader, value| reader.time("sleep", &value));
+        draft.pool_learn =
+            self.key(&mut section, "learn", |reader, value| reader.boolean("learn", &value));
         self.leave(section);
     }
 
-    fn count(&mut self, key: &str, value: &Value<'_>, least: u64) -> Option<u32> {
+    pub(super) fn count(&mut self, key: &str, value: &Value<'_>, least: u64) -> Option<u32> {
         let count = self.integer(key, value, least..=u64::from(COUNT_MAX))?;
         u32::try_from(count).ok()
     }

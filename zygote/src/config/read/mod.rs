@@ -246,7 +246,7 @@ impl Reader {
         })
     }
 
-    fn boolean(&mut self, key: &str, value: &Value<'_>) -> Option<bool> {
+    pub(super) fn boolean(&mut self, key: &str, value: &Value<'_>) -> Option<bool> {
         let boolean = value.get_ref().as_bool();
         if boolean.is_none() {
             self.wrong_type(key, "true or false", value);

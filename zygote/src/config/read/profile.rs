@@ -24,7 +24,7 @@ impl Reader {
             draft.limits = self.limits(value);
         }
         if let Some(value) = section.take("quota") {
-            self.quota(value, &mut draft);
+            (draft.quota_leases, draft.quota_waiters) = self.quota(value);
         }
         if let Some(value) = section.take("pool") {
             self.pool(value, &mut draft);

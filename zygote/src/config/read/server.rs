@@ -2,11 +2,15 @@
 
 use super::{Reader, Section, Value};
 use crate::config::draft::{Key, List};
-use crate::config::{IDLE_EXIT_MS_MAX, Server, check, paths};
+use crate::config::{DRAIN_TIMEOUT, IDLE_EXIT_MS_MAX, Quota, Server, check, paths};
 use std::time::Duration;
+use zyg_protocol::limits::DRAIN_MS_MAX;
 
 /// The bit by which a socket's group may connect.
 const GROUP_WRITES: u32 = 0o020;
+
+/// The longest that a drain may leave to leases, as the wire has it.
+const DRAIN_MAX: Duration = Duration::from_millis(DRAIN_MS_MAX);
 
 /// What a socket's mode is when only its group is said.
 const GROUP_MODE: u32 = 0o660;
@@ -15,18 +19,23 @@ impl Reader {
     pub(super) fn server(&mut self, value: Value<'_>) -> Server {
         let Some(table) = self.table("server", value) else { return Server::default() };
         let mut section = Section::new(table);
-        let socket = self.key(&mut section, "socket", |reader, value| {
-            reader.checked("socket", &value, paths::socket)
-        });
-        let mode = self.key(&mut section, "socket_mode", |reader, value| reader.mode(&value));
-        let group = self.key(&mut section, "socket_group", |reader, value| {
-            reader.checked("socket_group", &value, |name| check::account(name, "group"))
-        });
-        let idle_ms = self.key(&mut section, "idle_exit_ms", |reader, value| {
-            reader.integer("idle_exit_ms", &value, 1..=IDLE_EXIT_MS_MAX)
-        });
+        let mut server = self.door(&mut section);
+        self.bounds(&mut section, &mut server);
         let users = self.list(&mut section, "prefork_for", |name| check::account(name, "user"));
         self.leave(section);
+        server.prefork_for = plain_list(users);
+        server
+    }
+
+    /// Where it listens, and to whom.
+    fn door(&mut self, section: &mut Section<'_>) -> Server {
+        let socket = self.key(section, "socket", |reader, value| {
+            reader.checked("socket", &value, paths::socket)
+        });
+        let mode = self.key(section, "socket_mode", |reader, value| reader.mode(&value));
+        let group = self.key(section, "socket_group", |reader, value| {
+            reader.checked("socket_group", &value, |name| check::account(name, "group"))
+        });
         if let (Some(mode), Some(group)) = (mode.get(), group.get())
             && mode.value & GROUP_WRITES == 0
         {
@@ -41,9 +50,34 @@ impl Reader {
             socket: plain(socket),
             socket_mode: plain(mode).or(group.get().map(|_| GROUP_MODE)),
             socket_group: plain(group),
-            idle_exit: plain(idle_ms).map(Duration::from_millis),
-            prefork_for: plain_list(users),
+            ..Server::default()
         }
+    }
+
+    /// How long it stays, and how much there may be.
+    fn bounds(&mut self, section: &mut Section<'_>, server: &mut Server) {
+        let idle_ms = self.key(section, "idle_exit_ms", |reader, value| {
+            reader.integer("idle_exit_ms", &value, 1..=IDLE_EXIT_MS_MAX)
+        });
+        let drain = self.key(section, "drain_timeout", |reader, value| {
+            let (least, most) = ((Duration::ZERO, "0s"), (DRAIN_MAX, "1d"));
+            reader.time_from("drain_timeout", &value, least, most)
+        });
+        let zygotes_max = self
+            .key(section, "zygotes_max", |reader, value| reader.count("zygotes_max", &value, 1));
+        let (leases, waiters) =
+            section.take("quota").map(|value| self.quota(value)).unwrap_or_default();
+        if let (Some(leases), Some(most)) = (leases.get(), zygotes_max.get())
+            && leases.value > most.value
+        {
+            let message =
+                format!("`leases` ({}) exceeds `zygotes_max` ({})", leases.value, most.value);
+            self.wrong(leases.origin.offset.unwrap_or_default(), message);
+        }
+        server.idle_exit = plain(idle_ms).map(Duration::from_millis);
+        server.drain_timeout = plain(drain).unwrap_or(DRAIN_TIMEOUT);
+        server.zygotes_max = plain(zygotes_max);
+        server.quota = Quota { leases: plain(leases), waiters: plain(waiters) };
     }
 
     fn mode(&mut self, value: &Value<'_>) -> Option<u32> {

@@ -242,6 +242,45 @@ fn counts_that_exceed_each_other_are_refused() {
 }
 
 #[test]
+fn what_exceeds_a_bound_of_the_servers_is_refused() {
+    each(&[
+        (
+            "pool.min = 8\n[server]\nzygotes_max = 7",
+            "2:12: `min` (8) exceeds `zygotes_max` of `server` (7)",
+        ),
+        (
+            "quota = { leases = 5, waiters = 6 }\n[server]\nquota = { leases = 4, waiters = 5 }",
+            "2:20: `leases` (5) exceeds `quota.leases` of `server` (4)\n\
+             zyg.toml:2:33: `waiters` (6) exceeds `quota.waiters` of `server` (5)",
+        ),
+        (
+            "[server]\nzygotes_max = 7\nquota.leases = 8",
+            "4:16: `leases` (8) exceeds `zygotes_max` (7)",
+        ),
+    ]);
+    let text = "[server]\nzygotes_max = 8\nquota = { leases = 8, waiters = 1 }\n\
+                [profile.x]\npool.min = 8\nquota = { leases = 8, waiters = 1 }\n";
+    assert_eq!(parsed(text).profiles["x"].pool.min, 8);
+}
+
+#[test]
+fn a_pool_sleeps_later_than_it_shrinks() {
+    each(&[
+        (
+            "pool = { idle = '2m', sleep = '1m' }",
+            "2:31: `sleep` is shorter than `idle`, which would do nothing: say a longer sleep",
+        ),
+        (
+            "extends = 'y'\npool.idle = '2h'\n[profile.y]\npool.sleep = '1h'",
+            "3:13: `sleep` is shorter than `idle`, which would do nothing: say a longer sleep \
+             (`sleep` is from `y`)",
+        ),
+    ]);
+    parsed("profile.x.pool = { idle = '1m', sleep = '1m' }");
+    parsed("profile.x.pool.sleep = '1ms'");
+}
+
+#[test]
 fn what_travels_together_fits_together() {
     let paths = |first: char| {
         let path = |n| format!("'/{first}{n:0>510}'");

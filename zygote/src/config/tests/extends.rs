@@ -1,8 +1,9 @@
-use super::{parsed, refused};
+use super::{parsed, pool, refused};
 use crate::config::{
     BUILT_IN, Config, DEFAULT_PROFILE, EXTENDS_MAX, Etc, Home, HostPath, Identity, Location,
     NETWORKED_PROFILE, Network, Place, PoolSize, Principal, Profile, Root, STRICT_PROFILE, User,
 };
+use std::time::Duration;
 
 #[test]
 fn what_is_built_in_is_what_a_file_could_say() {
@@ -66,9 +67,32 @@ fn tables_are_filled_in_key_by_key() {
     let env: Vec<_> = b.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(env, [("A", "1"), ("B", ""), ("C", "3")]);
     assert_eq!(b.limits.core, Some(1));
-    assert_eq!(b.limits.time, Some(std::time::Duration::from_secs(300)));
-    assert_eq!(b.pool, PoolSize { min: 8, max: 16, waiters_max: 7 });
+    assert_eq!(b.limits.time, Some(Duration::from_secs(300)));
+    assert_eq!(b.pool, pool(8, 16, 7));
     assert_eq!((b.quota.leases, b.quota.waiters), (Some(2), Some(1)));
+}
+
+#[test]
+fn the_times_of_a_pool_are_inherited_one_by_one() {
+    let config = parsed(
+        "[profile.a.pool]\nidle = '1m'\nsleep = '1h'\n\
+         [profile.b]\nextends = 'a'\npool.idle = '500ms'\n",
+    );
+    let (idle, sleep) = (Duration::from_millis(500), Duration::from_secs(3600));
+    let b = config.profiles["b"].pool;
+    assert_eq!((b.idle, b.sleep), (Some(idle), Some(sleep)));
+    assert_eq!(b.min, Profile::default().pool.min);
+}
+
+#[test]
+fn the_servers_bound_lowers_what_is_inherited_and_not_what_is_said() {
+    let config = parsed("server.zygotes_max = 3\n[profile.a]\npool.min = 3\n[profile.b]\n");
+    let mins =
+        ["a", "b", DEFAULT_PROFILE, STRICT_PROFILE].map(|name| &config.profiles[name].pool.min);
+    assert_eq!(mins, [&3, &3, &3, &0]);
+    // Told where it is said, not again for who inherits it.
+    let text = "[profile.a]\npool.min = 4\n[profile.b]\nextends = 'a'\n[server]\nzygotes_max = 3\n";
+    assert_eq!(refused(text), "zyg.toml:2:12: `min` (4) exceeds `zygotes_max` of `server` (3)");
 }
 
 #[test]
@@ -122,7 +146,7 @@ fn a_bound_that_is_set_lowers_what_is_inherited() {
          [profile.b]\nextends = 'a'\npool = { max = 4, waiters_max = 2 }\n",
     );
     let b = &config.profiles["b"];
-    assert_eq!(b.pool, PoolSize { min: 4, max: 4, waiters_max: 2 });
+    assert_eq!(b.pool, pool(4, 4, 2));
     assert_eq!((b.quota.leases, b.quota.waiters), (Some(4), Some(2)));
     let text = "[profile.a]\npool.max = 2\n[profile.b]\nextends = 'a'\npool.min = 3\n";
     let want = "zyg.toml:5:12: `min` (3) exceeds `max` (2, unless it is set)";

@@ -12,14 +12,22 @@ fn refused(text: &str) -> String {
     Config::parse(text, "zyg.toml").unwrap_err().to_string()
 }
 
+/// A pool that says nothing of times.
+fn pool(min: u32, max: u32, waiters_max: u32) -> PoolSize {
+    PoolSize { min, max, waiters_max, idle: None, sleep: None, learn: true }
+}
+
 #[test]
 fn what_is_not_said_is_as_without_a_file() {
     for text in ["", "[server]\n", "[profile.default]\n", "[profile.default.pool]\n"] {
         assert_eq!(parsed(text), Config::default(), "{text}");
     }
     let profile = &Config::default().profiles[DEFAULT_PROFILE];
-    assert_eq!(profile.pool, PoolSize { min: 4, max: 64, waiters_max: 4096 });
+    assert_eq!(profile.pool, pool(4, 64, 4096));
     assert_eq!(profile.writable.len(), 6);
+    let server = Config::default().server;
+    assert_eq!((server.drain_timeout, server.zygotes_max), (Duration::from_secs(10), None));
+    assert_eq!(server.quota, Quota::default());
 }
 
 #[test]
@@ -42,6 +50,9 @@ socket = "/run/zyg/zyg.sock"
 socket_mode = "0620"
 socket_group = "zyg"
 idle_exit_ms = 30_000
+drain_timeout = "45s"
+zygotes_max = 500
+quota = { leases = 100, waiters = 1000 }
 prefork_for = ["runner", "DOMAIN\\build user"]
 
 [profile.web-1_x]
@@ -64,7 +75,7 @@ identity = "client"
 allow_uids = [0, "runner"]
 allow_gids = ["ci", 4294967294]
 quota = { leases = 16, waiters = 1 }
-pool = { min = 0, max = 0x10, waiters_max = 1 }
+pool = { min = 0, max = 0x10, waiters_max = 1, idle = "60s", sleep = "10m", learn = false }
 [profile.web-1_x.limits]
 nofile = 1024
 nproc = "unlimited"
@@ -89,6 +100,9 @@ fn every_key_is_read() {
     assert_eq!(config.server.idle_exit, Some(Duration::from_secs(30)));
     assert_eq!(config.server.prefork_for, ["runner", r"DOMAIN\build user"]);
     assert_eq!(config.server.socket_mode, Some(0o620));
+    assert_eq!(config.server.drain_timeout, Duration::from_secs(45));
+    assert_eq!(config.server.zygotes_max, Some(500));
+    assert_eq!(config.server.quota, Quota { leases: Some(100), waiters: Some(1000) });
     assert_eq!(config.server.socket_group.as_deref(), Some("zyg"));
     assert_eq!(config.profiles["web-1_x"], web_1_x());
     assert_eq!(config.profiles[DEFAULT_PROFILE], Profile::default());
@@ -152,7 +166,12 @@ fn web_1_x() -> Profile {
         allow_uids: vec![Principal::Id(0), Principal::Name("runner".into())],
         allow_gids: vec![Principal::Name("ci".into()), Principal::Id(ID_MAX)],
         quota: Quota { leases: Some(16), waiters: Some(1) },
-        pool: PoolSize { min: 0, max: 16, waiters_max: 1 },
+        pool: PoolSize {
+            idle: Some(Duration::from_secs(60)),
+            sleep: Some(Duration::from_secs(600)),
+            learn: false,
+            ..pool(0, 16, 1)
+        },
     }
 }
 
@@ -212,6 +231,24 @@ fn each_mistake_is_refused_with_its_place_and_what_would_be_right() {
             "profile.x.pool.min = 99999999999999999999999999",
             "1:22: `min` must be from 0 to 100000, not 99999999999999999999999999",
         ),
+        ("[server]\ndrain = '1s'", "2:1: unknown key `drain`; did you mean `drain_timeout`?"),
+        ("server.zygote_max = 1", "1:8: unknown key `zygote_max`; did you mean `zygotes_max`?"),
+        ("server.quota.lease = 1", "1:14: unknown key `lease`; did you mean `leases`?"),
+        ("profile.x.pool.idel = ''", "1:16: unknown key `idel`; did you mean `idle`?"),
+        ("server.quota = 3", "1:16: `quota` must be a table, not an integer"),
+        ("server.quota.waiters = 0", "1:24: `waiters` must be from 1 to 100000, not 0"),
+        ("server.zygotes_max = 0", "1:22: `zygotes_max` must be from 1 to 100000, not 0"),
+        (
+            "server.drain_timeout = 10",
+            "1:24: `drain_timeout` must be a time such as \"10m\", not an integer",
+        ),
+        (
+            "server.drain_timeout = '10'",
+            "1:24: \"10\" is no time: a whole number with ms, s, m, h or d",
+        ),
+        ("server.drain_timeout = '25h'", "1:24: `drain_timeout` must be from \"0s\" to \"1d\""),
+        ("profile.x.pool.idle = '0s'", "1:23: `idle` must be from \"1ms\" to \"365d\""),
+        ("profile.x.pool.sleep = '366d'", "1:24: `sleep` must be from \"1ms\" to \"365d\""),
         ("server.idle_exit_ms = 0", "1:23: `idle_exit_ms` must be from 1 to 31536000000, not 0"),
         ("profile.x.pool = { max = 4, min = 8 }", "1:35: `min` (8) exceeds `max` (4)"),
         ("profile.x.pool.min = 65", "1:22: `min` (65) exceeds `max` (64, unless it is set)"),
