@@ -57,6 +57,16 @@ impl Circuit {
         }
     }
 
+    /// The build in `slot` was given up, and nobody knows how it would have ended.
+    pub(super) fn withdrawn(&mut self, now: Time, slot: SlotKey) {
+        if let Self::Trial { failures, reason, slot: tried } = self
+            && *tried == slot
+        {
+            let (failures, reason) = (*failures, std::mem::take(reason));
+            *self = Self::Open { failures, reason, retry_at: now };
+        }
+    }
+
     fn opened(now: Time, failures: u32, reason: String) -> Self {
         Self::Open { failures, reason, retry_at: now.after(backoff(failures)) }
     }

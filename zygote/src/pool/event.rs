@@ -1,5 +1,6 @@
-//! What the pool is told and what it orders.
+//! What the policy is told and what it orders.
 
+use super::PoolKey;
 use super::slots::SlotKey;
 use super::time::Time;
 use super::waiters::WaiterKey;
@@ -9,6 +10,8 @@ use super::waiters::WaiterKey;
 pub enum Event {
     /// A client wants a zygote. Answered by exactly one `Grant` or `Deny`, unless it leaves first.
     AcquireRequested {
+        /// Of which pool: the one that is in force for its profile and uid.
+        pool: PoolKey,
         /// The caller's name for it, free for use again once it is answered or has left. One that
         /// is still waiting is not queued a second time.
         waiter: WaiterKey,
@@ -57,14 +60,16 @@ pub enum Event {
         /// The slot it was in.
         slot: SlotKey,
     },
-    /// The template is no more. Its leased zygotes live on, its warm and spawning ones do not.
+    /// The template of a pool is no more. Its leased zygotes live on, its warm and spawning ones do not.
     TemplateLost {
+        /// Whose.
+        pool: PoolKey,
         /// Why, as a client is to read it.
         reason: String,
     },
     /// Nothing happened; a deadline may have passed.
     TimePassed,
-    /// The pool is to grant no more, finish its leases and become empty.
+    /// The server is to grant no more, finish its leases and become empty.
     DrainStarted,
 }
 
@@ -73,6 +78,8 @@ pub enum Event {
 pub enum Effect {
     /// Build a zygote. Answered by `ZygoteReady`, `SpawnFailed` or `SetupFailed`.
     Spawn {
+        /// Whose template is to build it.
+        pool: PoolKey,
         /// The slot it is for: a key that was never used before.
         slot: SlotKey,
     },
@@ -130,9 +137,16 @@ pub enum Denial {
         /// How many wait already.
         waiters: u32,
     },
+    /// The client has, or waits for, as much as it may.
+    QuotaExceeded {
+        /// Of what: `leases` or `waiters`.
+        what: &'static str,
+        /// How many it may have.
+        limit: u32,
+    },
     /// Its deadline came first.
     DeadlineExpired,
-    /// The pool grants no more.
+    /// Nothing is granted any more, or not by this pool.
     Draining,
     /// Builds fail, and the next attempt is not due yet.
     BuildFailing {

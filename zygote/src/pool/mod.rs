@@ -1,69 +1,109 @@
-//! The policy over the zygotes of one profile and uid: facts in, orders out.
+//! The policy over the pools of a server: facts in, orders out.
+//!
+//! ```text
+//!          there is room             ready            granted
+//!  Empty ────────────────▶ Spawning ───────▶ Warm ───────────────▶ Leased
+//!    ▲                         │               │                      │
+//!    │                         │ failed, lost   │ died, lost, shrunk,  │ released, hung up,
+//!    │                         │ not wanted     │ gives way            │ past its time, died
+//!    │                         ▼               ▼                      ▼
+//!    ├───────────────────────────────── Dying ◀─────────────────────────
+//!    │      nothing is left of it         │ its end does not come
+//!    └────────────────────────────── Quarantined
+//! ```
 //!
 //! Pure code. It does no I/O, holds no descriptor, knows no other module of ours, and has no clock:
-//! `now` comes in with each event, [`Pool::next_deadline`] goes out. So all that it decides can be
+//! `now` comes in with each event, [`Policy::next_deadline`] goes out. So all that it decides can be
 //! tested by telling it stories, and all that it knows is plain data.
 //!
 //! * `event`: the vocabulary, [`Event`] and [`Effect`];
+//! * `settings`: what a server and a pool are set to;
 //! * `slots`: zygotes and their states, with the table of their changes;
-//! * `waiters`: the queue;
+//! * `waiters`: the queues;
+//! * `acquires`: what becomes of an acquire; `reports`: what becomes of what is heard of zygotes;
+//!   `settling`: what becomes possible or due by either, or by time alone;
+//! * `demand`: how many zygotes are worth keeping; `reservations`: how many are asked for;
+//! * `refill`: what is built next and what makes room; `turns`: whose turn it is; `pacing`: how fast;
 //! * `circuit`: whether builds are worth trying;
-//! * `demand`: how many zygotes are wanted;
+//! * `generations`: pools that take each other's place;
 //! * `time`: moments, and what to do about a clock that jumps back.
 //!
 //! The rules:
 //! * A zygote is granted once, to one waiter, and only while it is warm; the last one parked first.
-//! * Every waiter is answered once, first come first served, unless it leaves first.
-//! * What is spawning, warm, leased and dying together never exceeds [`Settings::max`].
+//! * Every waiter is answered once, unless it leaves first; within a pool first come, first served.
+//! * What is spawning, warm, leased, dying and quarantined together never exceeds what a pool and
+//!   the server may have, and no more is spawning at once than may be.
+//! * Build places go to waiters first, then to the floors of pools, then to what was learned; in
+//!   each of the three one uid after the other, and to the waiters of one uid by their arrival.
+//! * Nobody starves: of `n` uids that wait, each gets every `n`-th build place at the least, as long
+//!   as its pools have room. A waiter with `k` others before it in its uid has its own after at most
+//!   `n · (k + 1)` places have been given, each of which is free again after `spawn_timeout` at the
+//!   latest. Where the server has no room, somebody's warm zygote gives way, which takes
+//!   `destroy_timeout` at the longest; so only leases keep a waiter waiting for longer.
 //! * The world is unreliable: a report about a zygote that is gone, a repeated one, or one that
 //!   does not fit the zygote's state changes nothing. No input panics.
+//!
+//! An event costs the logarithm of what exists, times the generations of one profile and uid that
+//! still have leases; but the loss of a template costs as much as its pool has, and so does drain.
 
+mod acquires;
 mod circuit;
 mod demand;
 mod event;
+mod generations;
+mod pacing;
+mod pools;
+mod refill;
+mod reports;
+mod reservations;
+mod settings;
+mod settling;
 mod slots;
 #[cfg(test)]
 mod tests;
 mod time;
+mod turns;
 mod waiters;
 
 pub use event::{ColdReason, Denial, Effect, Event, Start};
+pub use generations::HANDOVER_MAX;
+pub use pools::PoolKey;
+pub use reservations::RESERVATIONS_MAX;
+pub use settings::{Limits, Pace, Quota, Settings};
 pub use slots::SlotKey;
 pub use time::Time;
 pub use waiters::WaiterKey;
 
-use circuit::Circuit;
-use slots::{Slot, Slots};
+use generations::{Lineage, LineageKey};
+use pools::Pool;
+use slots::{Slot, Slots, change_count};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use time::Timeline;
-use waiters::{Waiter, Waiters};
+use turns::{Ranking, Turns};
+use waiters::Waiters;
 
-/// What a pool is set to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// Zygotes to keep warm; those beyond `max` are not.
-    pub min: u32,
-    /// Zygotes that may exist at once, from their spawn until they are gone.
-    pub max: u32,
-    /// Waiters that may queue.
-    pub waiters_max: u32,
-    /// How long a spawn may take before it counts as failed.
-    pub spawn_timeout: Duration,
-}
-
-/// How things stand. `failing` is why the latest build failed, unless one has succeeded since.
+/// How a pool stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each count is named after the state or key that it counts")]
 pub struct Counts {
     pub warm: u32,
     pub leased: u32,
     pub spawning: u32,
+    /// Without those that are quarantined.
     pub dying: u32,
+    pub quarantined: u32,
     pub waiters: u32,
     /// Zygotes that are wanted warm when nobody waits.
     pub target: u32,
+    /// Zygotes that are reserved, at most `max`.
+    pub reserved: u32,
+    /// Of the pool's whole lineage, as long as it is the one in force.
     pub served: Served,
+    /// Why the latest build failed, unless one has succeeded since.
     pub failing: Option<String>,
+    /// Whether it has been superseded, or retired without a successor.
+    pub retired: bool,
 }
 
 /// Zygotes granted so far, by how.
@@ -75,231 +115,268 @@ pub struct Served {
     pub cold: u64,
 }
 
-/// The pool. It builds nothing before its first event, of whatever kind.
+/// The pools of a server under one budget.
 #[derive(Debug)]
-pub struct Pool {
-    settings: Settings,
+pub struct Policy {
+    limits: Limits,
     timeline: Timeline,
     slots: Slots,
     waiters: Waiters,
-    circuit: Circuit,
-    served: Served,
+    pools: BTreeMap<PoolKey, Pool>,
+    lineages: BTreeMap<LineageKey, Lineage>,
+    next_pool: u64,
+    pools_by: BTreeMap<u32, u32>,
+    /// Who wants build places, by [`refill::Class`].
+    turns: [Turns; 3],
+    /// Pools by their warm zygotes, and by those that are beyond their floor.
+    warm: Ranking,
+    spare: Ranking,
+    alarms: BTreeSet<(Time, PoolKey)>,
+    /// Pools to which something has happened that is not seen to yet.
+    touched: BTreeSet<PoolKey>,
     draining: bool,
 }
 
-impl Pool {
-    /// An empty pool.
+impl Policy {
+    /// Without any pool.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(limits: Limits) -> Self {
         Self {
-            settings,
+            limits,
             timeline: Timeline::default(),
-            slots: Slots::new(settings.max),
+            slots: Slots::default(),
             waiters: Waiters::default(),
-            circuit: Circuit::default(),
-            served: Served::default(),
+            pools: BTreeMap::new(),
+            lineages: BTreeMap::new(),
+            next_pool: 0,
+            pools_by: BTreeMap::new(),
+            turns: Default::default(),
+            warm: Ranking::default(),
+            spare: Ranking::default(),
+            alarms: BTreeSet::new(),
+            touched: BTreeSet::new(),
             draining: false,
         }
+    }
+
+    /// Changes the budget. What exists beyond it is not ended for it, but nothing is built until
+    /// there is room.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        // So that the next deadline is at once: there may be room now.
+        self.touched.extend(self.pools.keys().next());
+    }
+
+    /// Makes a pool for a user. It builds nothing before the next event, of whatever kind.
+    pub fn add(&mut self, uid: u32, settings: Settings) -> PoolKey {
+        let key = self.new_key();
+        let lineage = LineageKey(key.0);
+        self.lineages.insert(lineage, Lineage::new(key, settings.max, self.timeline.now()));
+        self.insert(key, Pool::new(uid, settings, lineage));
+        key
+    }
+
+    /// Makes a pool that takes the place of `old`: the same profile and uid, in a new generation.
+    ///
+    /// While the hand-over lasts, `old` stays in force. It is over when the new one has as many
+    /// warm zygotes as its target says or as the old one has, whichever is less; when its builds
+    /// fail, so that the new configuration is in force and says why; or after [`HANDOVER_MAX`].
+    /// Then the new one is in force, and the old one is retired. Both together never exceed the new
+    /// `max` by anything that is built from now on: where there is no room for the new one's
+    /// builds, warm zygotes of the old one make it, one for each.
+    ///
+    /// A pool that is superseded while it is itself a successor is retired at once, and its
+    /// predecessor stays in force until the newest takes over. What was learned of the demand,
+    /// reservations and served counts are those of all generations together.
+    ///
+    /// The successor of a pool that is not known is itself not known.
+    pub fn supersede(&mut self, old: PoolKey, settings: Settings) -> PoolKey {
+        let key = self.new_key();
+        if let Some(&Pool { uid, lineage, .. }) = self.pools.get(&old) {
+            self.insert(key, Pool::new(uid, settings, lineage));
+            self.succeed(old, key, settings.max);
+        }
+        key
+    }
+
+    /// Retires a pool without a successor, and all generations of it: its profile is no more. It
+    /// wants nothing warm, serves the waiters that it has or gets, and is over when nothing of it is
+    /// left.
+    pub fn retire(&mut self, pool: PoolKey) {
+        let members = self.lineage(pool).map(|lineage| lineage.members.clone());
+        for member in members.unwrap_or_default() {
+            self.retire_one(member);
+        }
+    }
+
+    /// Which pool acquires for the lineage of `newest` are to be told to: the one in force.
+    #[must_use]
+    pub fn in_force(&self, newest: PoolKey) -> PoolKey {
+        self.lineage(newest).map_or(newest, |lineage| lineage.in_force)
+    }
+
+    /// Whether a retired pool has nothing left: no slot and no waiter. So is one that is not known.
+    #[must_use]
+    pub fn is_over(&self, pool: PoolKey) -> bool {
+        let retired = self.pools.get(&pool).is_none_or(|pool| pool.retired);
+        retired && self.slots.of(pool).total() == 0 && self.waiters.of(pool) == 0
+    }
+
+    /// Forgets a pool that is over; another one is kept. Its key is never used again: events about
+    /// it are ignored, except that an acquire is denied.
+    pub fn forget(&mut self, key: PoolKey) {
+        if !self.is_over(key) {
+            return;
+        }
+        let Some(pool) = self.pools.remove(&key) else { return };
+        if let Some(lineage) = self.lineages.get_mut(&pool.lineage) {
+            lineage.members.retain(|member| *member != key);
+            if lineage.members.is_empty() {
+                self.lineages.remove(&pool.lineage);
+            }
+        }
+        if let Some(alarm) = pool.alarm {
+            self.alarms.remove(&(alarm, key));
+        }
+        self.touched.remove(&key);
+        self.slots.forget(key);
+        self.warm.set(key, 0);
+        self.spare.set(key, 0);
+        change_count(&mut self.pools_by, pool.uid, -1);
+        for turns in &mut self.turns {
+            turns.set(key, None);
+            if !self.pools_by.contains_key(&pool.uid) {
+                turns.forget(pool.uid);
+            }
+        }
+    }
+
+    /// Keeps `count` zygotes warm for `ttl`, in addition to other reservations of this pool and as
+    /// far as `max` allows; zero ends all its reservations. Returns how many are reserved now, at
+    /// most `max`. Of more than [`RESERVATIONS_MAX`] the earliest to expire gives way.
+    ///
+    /// A reservation is one of the pool's whole lineage. Like [`Self::add`], it builds nothing
+    /// before the next event.
+    pub fn reserve(&mut self, now: Time, pool: PoolKey, count: u32, ttl: Duration) -> u32 {
+        let now = self.timeline.advance(now);
+        let Some(lineage) = self.lineage_mut(pool) else { return 0 };
+        lineage.reservations.expire(now);
+        match count {
+            0 => lineage.reservations.clear(),
+            _ => lineage.reservations.add(now.after(ttl), count),
+        }
+        self.touch(pool);
+        self.reserved(pool)
     }
 
     /// Takes note of an event, and appends what is to be done about it, in order.
     pub fn handle(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
         let now = self.timeline.advance(now);
         match event {
-            Event::AcquireRequested { waiter, deadline, first_use } => {
-                let deadline = deadline.map(|deadline| self.timeline.own(deadline));
+            Event::AcquireRequested { pool, waiter, deadline, first_use } => {
                 let cold = if first_use { ColdReason::FirstUse } else { ColdReason::Exhausted };
-                self.acquire(Waiter { key: waiter, deadline, cold }, effects);
+                self.acquire(now, pool, waiter, deadline, cold, effects);
             }
-            Event::WaiterLeft { waiter } => self.waiters.remove(waiter),
-            Event::ZygoteReady { slot } => {
-                if self.slots.park(slot) {
-                    self.circuit.succeeded();
+            Event::WaiterLeft { waiter } => {
+                if let Some(waiter) = self.waiters.remove(waiter) {
+                    self.active(now, waiter.pool);
                 }
             }
+            Event::ZygoteReady { slot } => self.zygote_ready(now, slot),
             Event::SpawnFailed { slot, reason } => self.spawn_failed(now, slot, reason),
             Event::SetupFailed { slot, reason } => {
                 if matches!(self.slots.get(slot), Slot::Spawning { .. }) {
-                    self.destroy(now, slot, reason, effects);
+                    self.end(now, slot, Some(reason), effects);
                 }
             }
             Event::ZygoteDied { slot } => {
-                self.destroy(now, slot, "a zygote died before it was ready".into(), effects);
+                let reason = "a zygote died before it was ready".to_owned();
+                self.end(now, slot, Some(reason), effects);
             }
             Event::LeaseEnded { slot } => {
-                if self.slots.get(slot) == Slot::Leased {
-                    self.destroy(now, slot, String::new(), effects);
+                if matches!(self.slots.get(slot), Slot::Leased { .. }) {
+                    self.end(now, slot, None, effects);
                 }
             }
-            Event::ZygoteGone { slot } => self.zygote_gone(now, slot),
-            Event::TemplateLost { reason } => self.template_lost(now, &reason, effects),
+            Event::ZygoteGone { slot } => {
+                self.clear(now, slot, "a zygote was gone before it was ready".into());
+            }
+            Event::TemplateLost { pool, reason } => self.template_lost(now, pool, &reason, effects),
             Event::TimePassed => {}
-            Event::DrainStarted => self.drain(effects),
+            Event::DrainStarted => self.drain(now, effects),
         }
         self.settle(now, effects);
     }
 
-    /// When to tell the pool that time has passed, if it hears of nothing else before. By the
-    /// caller's clock as of the latest event, and always later than that.
+    /// When to tell that time has passed, if nothing else is heard before: by the caller's clock as
+    /// of the latest event, and at once where a change made by other means than an event is still to
+    /// be acted upon.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let now = self.timeline.now();
-        let retry = self.circuit.retry_at(now).filter(|_| self.shortfall() > 0);
-        let deadlines = [self.waiters.next_deadline(), self.slots.next_deadline(), retry];
+        if !self.touched.is_empty() {
+            return Some(self.timeline.callers(self.timeline.now()));
+        }
+        let alarm = self.alarms.first().map(|&(at, _)| at);
+        let deadlines = [self.waiters.next_deadline(), self.slots.next_deadline(), alarm];
         deadlines.into_iter().flatten().min().map(|own| self.timeline.callers(own))
     }
 
-    /// How things stand.
+    /// How a pool stands; nothing of everything for one that is not known.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self, key: PoolKey) -> Counts {
+        let Some(pool) = self.pools.get(&key) else { return Counts::default() };
+        let holdings = self.slots.of(key);
+        let in_force = self.lineage(key).filter(|lineage| lineage.in_force == key);
         Counts {
-            warm: self.slots.warm(),
-            leased: self.slots.leased(),
-            spawning: self.slots.spawning(),
-            dying: self.slots.dying(),
-            waiters: self.waiters.len(),
-            target: self.target(),
-            served: self.served,
-            failing: self.circuit.reason().map(str::to_owned),
+            warm: holdings.warm(),
+            leased: holdings.leased(),
+            spawning: holdings.spawning(),
+            dying: holdings.dying(),
+            quarantined: holdings.quarantined(),
+            waiters: self.waiters.of(key),
+            target: self.target(self.timeline.now(), key),
+            reserved: self.reserved(key),
+            served: in_force.map_or(Served::default(), |lineage| lineage.served),
+            failing: pool.circuit.reason().map(str::to_owned),
+            retired: pool.retired,
         }
     }
 
-    /// Whether no zygote and no waiter is left: after `DrainStarted`, whether it is finished.
+    /// After `DrainStarted`: whether no waiter is left, and no zygote but quarantined ones.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.slots.room() == self.settings.max && self.waiters.len() == 0
+    pub fn is_drained(&self) -> bool {
+        let totals = self.slots.totals();
+        self.draining && totals.filled == totals.quarantined && self.waiters.total() == 0
     }
 
-    fn target(&self) -> u32 {
-        if self.draining { 0 } else { self.settings.min.min(self.settings.max) }
+    /// Zygotes whose end does not come, over all pools.
+    #[must_use]
+    pub fn quarantined(&self) -> u32 {
+        self.slots.totals().quarantined
     }
 
-    /// Spawns that are wanted and have room.
-    fn shortfall(&self) -> u32 {
-        let (warm, spawning) = (self.slots.warm(), self.slots.spawning());
-        let wanted = demand::shortfall(self.target(), self.waiters.len(), warm, spawning);
-        wanted.min(self.slots.room())
+    fn new_key(&mut self) -> PoolKey {
+        self.next_pool += 1;
+        PoolKey(self.next_pool)
     }
 
-    /// Whoever finds a warm zygote gets it; nobody can be waiting for it then (see [`Self::settle`]).
-    fn acquire(&mut self, waiter: Waiter, effects: &mut Vec<Effect>) {
-        let Waiter { key, .. } = waiter;
-        if self.waiters.contains(key) {
-            return;
-        }
-        if self.draining {
-            effects.push(Effect::Deny { waiter: key, why: Denial::Draining });
-        } else if let Some(slot) = self.slots.lease() {
-            self.served.warm += 1;
-            effects.push(Effect::Grant { waiter: key, slot, start: Start::Warm });
-        } else if self.waiters.len() >= self.settings.waiters_max {
-            let why = Denial::QueueFull { waiters: self.waiters.len() };
-            effects.push(Effect::Deny { waiter: key, why });
-        } else {
-            self.waiters.push(waiter);
-        }
+    fn insert(&mut self, key: PoolKey, pool: Pool) {
+        change_count(&mut self.pools_by, pool.uid, 1);
+        self.pools.insert(key, pool);
+        self.touched.insert(key);
     }
 
-    /// Nothing exists in the slot. One that is known to have been ready cannot have failed to
-    /// spawn: it stays paid for until it is said to be gone.
-    fn spawn_failed(&mut self, now: Time, slot: SlotKey, reason: String) {
-        match self.slots.get(slot) {
-            Slot::Spawning { .. } => {
-                self.slots.clear(slot);
-                self.circuit.failed(now, slot, reason);
-            }
-            Slot::Dying { was_ready: false } => {
-                self.slots.clear(slot);
-            }
-            Slot::Empty | Slot::Warm { .. } | Slot::Leased | Slot::Dying { was_ready: true } => {}
-        }
+    fn reserved(&self, key: PoolKey) -> u32 {
+        let Some(Pool { settings, retired: false, .. }) = self.pools.get(&key) else { return 0 };
+        let reserved = self.lineage(key).map_or(0, |lineage| lineage.reservations.total());
+        if self.draining { 0 } else { reserved.min(settings.max) }
     }
 
-    /// Orders the end of what is in the slot. If it was not ready yet, its build has failed for
-    /// `reason`.
-    fn destroy(&mut self, now: Time, slot: SlotKey, reason: String, effects: &mut Vec<Effect>) {
-        match self.slots.condemn(slot) {
-            Slot::Empty | Slot::Dying { .. } => return,
-            Slot::Spawning { .. } => self.circuit.failed(now, slot, reason),
-            Slot::Warm { .. } | Slot::Leased => {}
-        }
-        effects.push(Effect::Destroy { slot });
-    }
-
-    fn zygote_gone(&mut self, now: Time, slot: SlotKey) {
-        if let Slot::Spawning { .. } = self.slots.clear(slot) {
-            self.circuit.failed(now, slot, "a zygote was gone before it was ready".into());
-        }
-    }
-
-    /// What is dying is ordered to die once more: the first order may have been lost as well.
-    fn template_lost(&mut self, now: Time, reason: &str, effects: &mut Vec<Effect>) {
-        for slot in self.slots.unleased() {
-            if let Slot::Dying { .. } = self.slots.get(slot) {
-                effects.push(Effect::Destroy { slot });
-            } else {
-                self.destroy(now, slot, reason.to_owned(), effects);
-            }
-        }
-    }
-
-    /// Those that are spawning end here as well: nobody is left to want them. They have not failed.
-    fn drain(&mut self, effects: &mut Vec<Effect>) {
-        self.draining = true;
-        while let Some(waiter) = self.waiters.pop() {
-            effects.push(Effect::Deny { waiter: waiter.key, why: Denial::Draining });
-        }
-        for slot in self.slots.unleased() {
-            if !matches!(self.slots.condemn(slot), Slot::Dying { .. }) {
-                effects.push(Effect::Destroy { slot });
-            }
-        }
-    }
-
-    /// Does what has become possible or due, whatever the event was. Afterwards there are warm
-    /// zygotes or waiters, never both.
-    fn settle(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        while let Some(waiter) = self.waiters.pop_expired(now) {
-            effects.push(Effect::Deny { waiter: waiter.key, why: Denial::DeadlineExpired });
-        }
-        while let Some(slot) = self.slots.overdue(now) {
-            let allowed_ms = self.settings.spawn_timeout.as_millis();
-            let reason = format!("a zygote was not ready within {allowed_ms} ms");
-            self.destroy(now, slot, reason, effects);
-        }
-        self.grant(effects);
-        self.refill(now, effects);
-        self.refuse(now, effects);
-    }
-
-    fn grant(&mut self, effects: &mut Vec<Effect>) {
-        while self.waiters.len() > 0
-            && let Some(slot) = self.slots.lease()
-            && let Some(waiter) = self.waiters.pop()
-        {
-            self.served.cold += 1;
-            let start = Start::Cold(waiter.cold);
-            effects.push(Effect::Grant { waiter: waiter.key, slot, start });
-        }
-    }
-
-    fn refill(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        let deadline = now.after(self.settings.spawn_timeout);
-        for _ in 0..self.shortfall().min(self.circuit.allows(now)) {
-            let Some(slot) = self.slots.spawn(deadline) else { return };
-            self.circuit.tried(slot);
-            effects.push(Effect::Spawn { slot });
-        }
-    }
-
-    /// Waiting is pointless while the circuit is open and nothing is on its way.
-    fn refuse(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        let Some(reason) = self.circuit.refuses(now).filter(|_| self.slots.spawning() == 0) else {
-            return;
-        };
-        while let Some(waiter) = self.waiters.pop() {
-            let why = Denial::BuildFailing { reason: reason.to_owned() };
-            effects.push(Effect::Deny { waiter: waiter.key, why });
+    /// Something has happened to a pool: it and its other generations are to be seen to.
+    fn touch(&mut self, key: PoolKey) {
+        let Some(pool) = self.pools.get(&key) else { return };
+        if let Some(lineage) = self.lineages.get(&pool.lineage) {
+            self.touched.extend(&lineage.members);
         }
     }
 }

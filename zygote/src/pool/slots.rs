@@ -1,4 +1,4 @@
-//! The places of a pool, what is in each, and keys that a stale report cannot misuse.
+//! The places of all pools, what is in each, and keys that a stale report cannot misuse.
 //!
 //! | from | to | because |
 //! | --- | --- | --- |
@@ -6,16 +6,19 @@
 //! | Spawning | Warm | it is ready |
 //! | Warm | Leased | it is granted |
 //! | Spawning, Warm, Leased | Dying | it failed, died, was lost or is not wanted any more |
+//! | Dying | Quarantined | its end does not come |
 //! | any | Empty | nothing is left of it |
 //!
 //! Every change of state passes through one function, which keeps the indexes in step. Whatever
 //! does not fit a slot's state changes nothing and says so by what it returns.
 
+use super::PoolKey;
 use super::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-/// The name of a slot for the time of one zygote: the slot's index and how often it was filled.
-/// What was said about an earlier zygote of the same slot resolves to nothing.
+/// The name of a slot for the time of one zygote: the slot's index and how often it was filled,
+/// over all pools. What was said about an earlier zygote of the same slot resolves to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotKey(pub u64);
 
@@ -39,6 +42,10 @@ pub(super) enum Slot {
     Empty,
     /// Ordered, and not heard of since.
     Spawning {
+        /// Grows with each zygote that is ordered.
+        ordered: u64,
+        /// What the pool's [`Holdings::effort`] was at the order.
+        effort: Duration,
         /// When it counts as failed.
         deadline: Time,
     },
@@ -48,10 +55,18 @@ pub(super) enum Slot {
         parked: u64,
     },
     /// A client's own.
-    Leased,
+    Leased {
+        uid: u32,
+    },
     /// Of no use and not gone yet.
     Dying {
         /// Whether it is certain that it ever was: else there may be nothing to wait for.
+        was_ready: bool,
+        /// When it is quarantined.
+        deadline: Time,
+    },
+    /// Of no use, and given up: paid for until it is gone, and waited for by nobody.
+    Quarantined {
         was_ready: bool,
     },
 }
@@ -61,36 +76,26 @@ struct Entry {
     /// How often the slot was filled. It wraps after four thousand million zygotes in one slot, by
     /// when no report of the first of them is on its way any more.
     generation: u32,
+    pool: PoolKey,
     slot: Slot,
 }
 
-/// All slots of one pool; those that were never filled do not exist yet.
-#[derive(Debug)]
-pub(super) struct Slots {
-    max: u32,
-    entries: Vec<Entry>,
-    empty: Vec<u32>,
-    spawning: BTreeSet<(Time, SlotKey)>,
+/// What one pool has.
+#[derive(Debug, Default)]
+pub(super) struct Holdings {
+    /// The earliest order first.
+    spawning: BTreeSet<(u64, SlotKey)>,
     warm: BTreeMap<u64, SlotKey>,
-    next_parked: u64,
     leased: u32,
-    dying: u32,
+    dying: BTreeSet<SlotKey>,
+    quarantined: BTreeSet<SlotKey>,
+    /// Grows with time while builds are under way, with two of them at half the speed, and so on.
+    /// So the difference over a build is what one build costs, however many overlap.
+    effort: Duration,
+    effort_at: Time,
 }
 
-impl Slots {
-    pub(super) fn new(max: u32) -> Self {
-        Self {
-            max,
-            entries: Vec::new(),
-            empty: Vec::new(),
-            spawning: BTreeSet::new(),
-            warm: BTreeMap::new(),
-            next_parked: 0,
-            leased: 0,
-            dying: 0,
-        }
-    }
-
+impl Holdings {
     pub(super) fn spawning(&self) -> u32 {
         count(self.spawning.len())
     }
@@ -104,12 +109,90 @@ impl Slots {
     }
 
     pub(super) fn dying(&self) -> u32 {
-        self.dying
+        count(self.dying.len())
     }
 
-    /// How many more zygotes may exist: those that are dying are paid for until they are gone.
-    pub(super) fn room(&self) -> u32 {
-        self.max - (self.spawning() + self.warm() + self.leased + self.dying)
+    pub(super) fn quarantined(&self) -> u32 {
+        count(self.quarantined.len())
+    }
+
+    /// All that must be paid for.
+    pub(super) fn total(&self) -> u32 {
+        self.spawning() + self.warm() + self.leased + self.dying() + self.quarantined()
+    }
+
+    /// The zygote that has been parked longest: the next ones to be granted are others.
+    pub(super) fn stalest(&self) -> Option<SlotKey> {
+        self.warm.first_key_value().map(|(_, &key)| key)
+    }
+
+    /// The build that was ordered last.
+    pub(super) fn latest_build(&self) -> Option<SlotKey> {
+        self.spawning.last().map(|&(_, key)| key)
+    }
+
+    /// Whatever is or was on its way to a client, and whatever is on its way to its end.
+    pub(super) fn unleased(&self) -> Vec<SlotKey> {
+        let spawning = self.spawning.iter().map(|(_, key)| key);
+        let alive = spawning.chain(self.warm.values());
+        alive.chain(&self.dying).chain(&self.quarantined).copied().collect()
+    }
+
+    fn make_effort(&mut self, now: Time) {
+        let passed = now.since(self.effort_at);
+        if let Some(each) = passed.checked_div(self.spawning()) {
+            self.effort = self.effort.saturating_add(each);
+        }
+        self.effort_at = now;
+    }
+}
+
+/// How many slots of all pools are in which state.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Totals {
+    pub(super) spawning: u32,
+    pub(super) dying: u32,
+    pub(super) quarantined: u32,
+    /// In whatever state but `Empty`.
+    pub(super) filled: u32,
+}
+
+/// All slots; those that were never filled do not exist yet.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    entries: Vec<Entry>,
+    empty: Vec<u32>,
+    holdings: BTreeMap<PoolKey, Holdings>,
+    /// Of those that are spawning or dying.
+    deadlines: BTreeSet<(Time, SlotKey)>,
+    totals: Totals,
+    leased_by: BTreeMap<u32, u32>,
+    next_number: u64,
+}
+
+static NOTHING: Holdings = Holdings {
+    spawning: BTreeSet::new(),
+    warm: BTreeMap::new(),
+    leased: 0,
+    dying: BTreeSet::new(),
+    quarantined: BTreeSet::new(),
+    effort: Duration::ZERO,
+    effort_at: Time(Duration::ZERO),
+};
+
+impl Slots {
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// What a pool has; nothing for one that is not known.
+    pub(super) fn of(&self, pool: PoolKey) -> &Holdings {
+        self.holdings.get(&pool).unwrap_or(&NOTHING)
+    }
+
+    /// Leases of a uid, over all pools.
+    pub(super) fn leased_by(&self, uid: u32) -> u32 {
+        self.leased_by.get(&uid).copied().unwrap_or(0)
     }
 
     /// What is in a slot; `Empty` for a key of the past or of nowhere.
@@ -120,109 +203,164 @@ impl Slots {
         }
     }
 
-    /// Fills an empty slot with a zygote to be. `None` if there is no room.
-    pub(super) fn spawn(&mut self, deadline: Time) -> Option<SlotKey> {
-        if self.room() == 0 {
-            return None;
-        }
+    /// Whose slot that is; `None` for a key of the past or of nowhere, and for an empty slot.
+    pub(super) fn pool_of(&self, key: SlotKey) -> Option<PoolKey> {
+        let entry = self.entries.get(key.index())?;
+        let current = entry.generation == key.generation() && entry.slot != Slot::Empty;
+        current.then_some(entry.pool)
+    }
+
+    /// Fills an empty slot with a zygote to be.
+    pub(super) fn spawn(&mut self, now: Time, pool: PoolKey, deadline: Time) -> SlotKey {
         let index = self.empty.pop().unwrap_or_else(|| {
-            self.entries.push(Entry { generation: 0, slot: Slot::Empty });
+            self.entries.push(Entry { generation: 0, pool, slot: Slot::Empty });
             count(self.entries.len() - 1)
         });
         let entry = &mut self.entries[index as usize];
         entry.generation = entry.generation.wrapping_add(1);
+        entry.pool = pool;
         let key = SlotKey::new(index, entry.generation);
-        self.change(key, Slot::Spawning { deadline });
-        Some(key)
+        let holdings = self.holdings.entry(pool).or_default();
+        holdings.make_effort(now);
+        let effort = holdings.effort;
+        let ordered = self.number();
+        self.change(now, key, Slot::Spawning { ordered, effort, deadline });
+        key
     }
 
-    /// A spawning zygote becomes warm. Returns whether it did.
-    pub(super) fn park(&mut self, key: SlotKey) -> bool {
-        let spawning = matches!(self.get(key), Slot::Spawning { .. });
-        if spawning {
-            self.next_parked += 1;
-            self.change(key, Slot::Warm { parked: self.next_parked });
-        }
-        spawning
+    /// A spawning zygote becomes warm. Returns what its build has cost, if it did.
+    pub(super) fn park(&mut self, now: Time, key: SlotKey) -> Option<Duration> {
+        let Slot::Spawning { effort: at_order, .. } = self.get(key) else { return None };
+        let parked = self.number();
+        let pool = self.entries[key.index()].pool;
+        self.change(now, key, Slot::Warm { parked });
+        Some(self.of(pool).effort.saturating_sub(at_order))
     }
 
     /// Leases the zygote that was parked last: its memory is the likeliest to be in a cache.
-    pub(super) fn lease(&mut self) -> Option<SlotKey> {
-        let (_, &key) = self.warm.last_key_value()?;
-        self.change(key, Slot::Leased);
+    pub(super) fn lease(&mut self, now: Time, pool: PoolKey, uid: u32) -> Option<SlotKey> {
+        let (_, &key) = self.of(pool).warm.last_key_value()?;
+        self.change(now, key, Slot::Leased { uid });
         Some(key)
     }
 
-    /// What is in the slot is to die. Returns what it was; nothing happens if it is `Empty` or
-    /// `Dying`.
-    pub(super) fn condemn(&mut self, key: SlotKey) -> Slot {
+    /// What is in the slot is to die. Returns what it was; nothing happens if that was on its way
+    /// already.
+    pub(super) fn condemn(&mut self, now: Time, key: SlotKey, deadline: Time) -> Slot {
         let was = self.get(key);
         match was {
-            Slot::Empty | Slot::Dying { .. } => {}
-            Slot::Spawning { .. } => self.change(key, Slot::Dying { was_ready: false }),
-            Slot::Warm { .. } | Slot::Leased => self.change(key, Slot::Dying { was_ready: true }),
+            Slot::Empty | Slot::Dying { .. } | Slot::Quarantined { .. } => {}
+            Slot::Spawning { .. } => {
+                self.change(now, key, Slot::Dying { was_ready: false, deadline });
+            }
+            Slot::Warm { .. } | Slot::Leased { .. } => {
+                self.change(now, key, Slot::Dying { was_ready: true, deadline });
+            }
         }
         was
+    }
+
+    /// The end of a dying zygote is not waited for any more.
+    pub(super) fn quarantine(&mut self, now: Time, key: SlotKey) {
+        if let Slot::Dying { was_ready, .. } = self.get(key) {
+            self.change(now, key, Slot::Quarantined { was_ready });
+        }
     }
 
     /// The slot is empty. Returns what it was.
-    pub(super) fn clear(&mut self, key: SlotKey) -> Slot {
+    pub(super) fn clear(&mut self, now: Time, key: SlotKey) -> Slot {
         let was = self.get(key);
         if was != Slot::Empty {
-            self.change(key, Slot::Empty);
+            self.change(now, key, Slot::Empty);
         }
         was
     }
 
-    /// The spawning zygote whose time is up at `now`, the most overdue first.
+    /// The spawning or dying zygote whose time is up at `now`, the most overdue first.
     pub(super) fn overdue(&self, now: Time) -> Option<SlotKey> {
-        self.spawning.first().filter(|(deadline, _)| *deadline <= now).map(|&(_, key)| key)
+        self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|&(_, key)| key)
     }
 
-    /// When the next spawning zygote is overdue.
+    /// When the next spawning or dying zygote is overdue.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.spawning.first().map(|&(deadline, _)| deadline)
+        self.deadlines.first().map(|&(deadline, _)| deadline)
     }
 
-    /// The keys of all slots that are not empty and not leased, in the order of their index.
-    pub(super) fn unleased(&self) -> Vec<SlotKey> {
-        let keys = self.entries.iter().zip(0..).filter_map(|(entry, index)| match entry.slot {
-            Slot::Empty | Slot::Leased => None,
-            Slot::Spawning { .. } | Slot::Warm { .. } | Slot::Dying { .. } => {
-                Some(SlotKey::new(index, entry.generation))
-            }
-        });
-        keys.collect()
+    /// Forgets a pool that has nothing.
+    pub(super) fn forget(&mut self, pool: PoolKey) {
+        self.holdings.remove(&pool);
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
     }
 
     /// The only place where a state changes. The key must be a current one.
-    fn change(&mut self, key: SlotKey, to: Slot) {
-        let from = std::mem::replace(&mut self.entries[key.index()].slot, to);
+    fn change(&mut self, now: Time, key: SlotKey, to: Slot) {
+        let entry = &mut self.entries[key.index()];
+        let from = std::mem::replace(&mut entry.slot, to);
+        let holdings = self.holdings.entry(entry.pool).or_default();
+        holdings.make_effort(now);
         match from {
-            Slot::Empty => {}
-            Slot::Spawning { deadline } => {
-                self.spawning.remove(&(deadline, key));
+            Slot::Empty => self.totals.filled += 1,
+            Slot::Spawning { ordered, deadline, .. } => {
+                holdings.spawning.remove(&(ordered, key));
+                self.deadlines.remove(&(deadline, key));
+                self.totals.spawning -= 1;
             }
-            Slot::Warm { parked } => {
-                self.warm.remove(&parked);
+            Slot::Warm { parked } => drop(holdings.warm.remove(&parked)),
+            Slot::Leased { uid } => {
+                holdings.leased -= 1;
+                change_count(&mut self.leased_by, uid, -1);
             }
-            Slot::Leased => self.leased -= 1,
-            Slot::Dying { .. } => self.dying -= 1,
+            Slot::Dying { deadline, .. } => {
+                holdings.dying.remove(&key);
+                self.deadlines.remove(&(deadline, key));
+                self.totals.dying -= 1;
+            }
+            Slot::Quarantined { .. } => {
+                holdings.quarantined.remove(&key);
+                self.totals.quarantined -= 1;
+            }
         }
         match to {
-            Slot::Empty => self.empty.push(count(key.index())),
-            Slot::Spawning { deadline } => {
-                self.spawning.insert((deadline, key));
+            Slot::Empty => {
+                self.empty.push(count(key.index()));
+                self.totals.filled -= 1;
             }
-            Slot::Warm { parked } => {
-                self.warm.insert(parked, key);
+            Slot::Spawning { ordered, deadline, .. } => {
+                holdings.spawning.insert((ordered, key));
+                self.deadlines.insert((deadline, key));
+                self.totals.spawning += 1;
             }
-            Slot::Leased => self.leased += 1,
-            Slot::Dying { .. } => self.dying += 1,
+            Slot::Warm { parked } => drop(holdings.warm.insert(parked, key)),
+            Slot::Leased { uid } => {
+                holdings.leased += 1;
+                change_count(&mut self.leased_by, uid, 1);
+            }
+            Slot::Dying { deadline, .. } => {
+                holdings.dying.insert(key);
+                self.deadlines.insert((deadline, key));
+                self.totals.dying += 1;
+            }
+            Slot::Quarantined { .. } => {
+                holdings.quarantined.insert(key);
+                self.totals.quarantined += 1;
+            }
         }
     }
 }
 
-fn count(length: usize) -> u32 {
-    u32::try_from(length).expect("there are no more entries than `max`, a u32")
+/// Counts up or down under a name; what is zero is not kept.
+pub(super) fn change_count(counts: &mut BTreeMap<u32, u32>, name: u32, by: i32) {
+    let count = counts.entry(name).or_default();
+    *count = count.saturating_add_signed(by);
+    if *count == 0 {
+        counts.remove(&name);
+    }
+}
+
+pub(super) fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Time as the pool knows it: told by the caller with each event, never read from a clock.
+//! Time as the policy knows it: told by the caller with each event, never read from a clock.
 
 use std::time::Duration;
 
@@ -12,9 +12,14 @@ impl Time {
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
     }
+
+    /// How much later it is than another moment; nothing if it is not.
+    pub(super) fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
 }
 
-/// The pool's own time, which never runs backwards.
+/// The policy's own time, which never runs backwards.
 ///
 /// A caller's clock that jumps back is taken to have stood still: what was due in five seconds
 /// stays due in five seconds. Hence two readings of one moment, the caller's and the own one, that

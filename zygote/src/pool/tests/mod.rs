@@ -1,32 +1,85 @@
-//! The pool's rules one by one ([`rules`]), under random events ([`random_events`]) and in a world
-//! that goes wrong ([`simulation`]); a naive [`model`] watches over all of them.
+//! The rules one by one ([`rules`], [`sharing`], [`succession`]), in all short sequences
+//! ([`exhaustive`]), under random events ([`random_events`]) and in a world that goes wrong
+//! ([`simulation`]); a naive [`model`] watches over most of them.
 
+mod exhaustive;
+mod fairness;
 mod model;
 mod random;
 mod random_events;
 mod rules;
+mod sharing;
 mod simulation;
+mod stories;
+mod succession;
 
-use super::{Effect, Event, Pool, Settings, SlotKey, Time, WaiterKey};
+use super::{Effect, Event, Limits, Policy, PoolKey, Quota, Settings, SlotKey, Time, WaiterKey};
 use model::Model;
 use std::time::Duration;
 
-/// A pool and the model that checks each of its answers.
+/// A policy and the model that checks each of its answers.
 struct Watched {
-    pool: Pool,
+    policy: Policy,
     model: Model,
+    /// Whether the model is asked at all: it takes longer than the policy.
+    checks: bool,
 }
 
 impl Watched {
-    fn new(settings: Settings) -> Self {
-        Self { pool: Pool::new(settings), model: Model::new(settings) }
+    fn new(limits: Limits) -> Self {
+        Self { policy: Policy::new(limits), model: Model::new(limits), checks: true }
     }
 
     fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
-        self.pool.handle(now, event.clone(), &mut effects);
-        self.model.check(&self.pool, now, &event, &effects);
+        self.policy.handle(now, event.clone(), &mut effects);
+        if self.checks {
+            self.model.check(&self.policy, now, &event, &effects);
+        }
         effects
+    }
+
+    fn add(&mut self, uid: u32, settings: Settings) -> PoolKey {
+        let key = self.policy.add(uid, settings);
+        if self.checks {
+            self.model.add(key, uid, settings, key);
+        }
+        key
+    }
+
+    fn supersede(&mut self, old: PoolKey, settings: Settings) -> PoolKey {
+        let key = self.policy.supersede(old, settings);
+        if self.checks {
+            self.model.supersede(old, key, settings);
+        }
+        key
+    }
+
+    fn retire(&mut self, pool: PoolKey) {
+        self.policy.retire(pool);
+        if self.checks {
+            self.model.retire(pool);
+        }
+    }
+
+    fn reserve(&mut self, now: Time, pool: PoolKey, count: u32, ttl: Duration) -> u32 {
+        let reserved = self.policy.reserve(now, pool, count, ttl);
+        if self.checks {
+            assert_eq!(reserved, self.model.reserve(now, pool, count, ttl));
+        }
+        reserved
+    }
+
+    fn set_limits(&mut self, limits: Limits) {
+        self.policy.set_limits(limits);
+        self.model.limits = limits;
+    }
+
+    fn forget(&mut self, pool: PoolKey) {
+        self.policy.forget(pool);
+        if self.checks {
+            self.model.forget(pool);
+        }
     }
 }
 

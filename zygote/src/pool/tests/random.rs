@@ -6,6 +6,10 @@ use std::time::Duration;
 pub(super) struct Random(u64);
 
 impl Random {
+    pub(super) fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,7 +38,7 @@ impl Random {
 }
 
 /// Runs a test for `ZYG_SIM_SEED` alone, or for the first `ZYG_SIM_SEEDS` seeds.
-pub(super) fn for_each_seed(default_seeds: u64, test: impl Fn(Random)) {
+pub(super) fn for_each_seed(default_seeds: u64, test: impl Fn(u64, Random)) {
     let variable = |name: &str| {
         let value = std::env::var(name).ok()?;
         Some(value.parse::<u64>().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
@@ -45,7 +49,7 @@ pub(super) fn for_each_seed(default_seeds: u64, test: impl Fn(Random)) {
     };
     for seed in seeds {
         let _told = TellSeed(seed);
-        test(Random(seed));
+        test(seed, Random(seed));
     }
 }
 

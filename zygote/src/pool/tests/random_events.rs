@@ -1,16 +1,25 @@
 //! Any event at any time about any zygote, true or not: safety alone.
 
 use super::random::{Random, for_each_seed};
-use super::{Event, Settings, SlotKey, Time, WaiterKey, Watched, ms};
+use super::{Event, Limits, PoolKey, Quota, Settings, SlotKey, Time, WaiterKey, Watched, ms};
+use crate::pool::Pace;
 use std::time::Duration;
 
 #[test]
 fn no_sequence_of_events_breaks_a_rule() {
-    for_each_seed(150, |mut random| {
-        let mut watched = Watched::new(random_settings(&mut random));
+    for_each_seed(200, |_, mut random| {
+        let mut watched = Watched::new(random_limits(&mut random));
         let mut now = ms(random.below(10_000));
+        let uids = 1 + random.below(4);
+        for _ in 0..=random.below(5) {
+            let settings = random_settings(&mut random);
+            watched.add(random.below(uids) as u32, settings);
+        }
         for _ in 0..400 {
             now = step(&mut random, now);
+            if random.percent(3) {
+                change(&mut random, &mut watched, now, uids);
+            }
             let event = random_event(&mut random, &watched, now);
             watched.handle(Time(now), event);
         }
@@ -19,14 +28,40 @@ fn no_sequence_of_events_breaks_a_rule() {
     });
 }
 
+pub(super) fn random_limits(random: &mut Random) -> Limits {
+    let quota = random_quota(random);
+    Limits { zygotes_max: 1 + random.below(20) as u32, builds_max: random.below(5) as u32, quota }
+}
+
+fn random_quota(random: &mut Random) -> Quota {
+    let limit = |random: &mut Random| random.percent(20).then(|| random.below(6) as u32);
+    Quota { leases: limit(random), waiters: limit(random) }
+}
+
 /// A spawn may take longer than one does in a healthy machine (2 ms in the simulation).
 pub(super) fn random_settings(random: &mut Random) -> Settings {
     let max = 1 + random.below(12) as u32;
+    let min = if random.percent(30) { 0 } else { random.below(u64::from(max) + 2) as u32 };
     Settings {
-        min: random.below(u64::from(max) + 2) as u32,
-        max,
         waiters_max: 1 + random.below(8) as u32,
+        quota: random_quota(random),
         spawn_timeout: ms(3 + random.below(500)),
+        destroy_timeout: ms(3 + random.below(500)),
+        pace: random_pace(random),
+        ..Settings::new(min, max)
+    }
+}
+
+fn random_pace(random: &mut Random) -> Pace {
+    Pace {
+        epsilon: random.pick(&[0.0, 0.01, 0.1, 0.5]).unwrap_or(0.0),
+        quiet: ms(random.pick(&[0, 0, 5]).unwrap_or(0)),
+        interval_max: ms(1 + random.below(20)),
+        burst_max: 1 + random.below(16) as u32,
+        idle: ms(1 + random.below(1_000)),
+        tick: ms(1 + random.below(50)),
+        half_life: ms(1 + random.below(10_000)),
+        sleep: random.percent(30).then(|| ms(1 + random.below(2_000))),
     }
 }
 
@@ -40,27 +75,54 @@ fn step(random: &mut Random, now: Duration) -> Duration {
     }
 }
 
+/// Something that is said to the policy beside events.
+fn change(random: &mut Random, watched: &mut Watched, now: Duration, uids: u64) {
+    let pool = random_pool(random, watched);
+    let settings = random_settings(random);
+    match random.below(12) {
+        0 => drop(watched.add(random.below(uids) as u32, settings)),
+        1..5 => drop(watched.supersede(pool, settings)),
+        5 => watched.retire(pool),
+        6..8 => watched.set_limits(random_limits(random)),
+        8..10 => watched.forget(pool),
+        _ => {
+            let (count, ttl) = (random.below(8) as u32, random.within_ms(500));
+            watched.reserve(Time(now), pool, count, ttl);
+        }
+    }
+}
+
+fn random_pool(random: &mut Random, watched: &Watched) -> PoolKey {
+    let known = watched.model.keys();
+    let pool = if random.percent(2) { None } else { random.pick(&known) };
+    pool.unwrap_or(PoolKey(random.below(1_000)))
+}
+
 fn random_event(random: &mut Random, watched: &Watched, now: Duration) -> Event {
     let slot = random_slot(random, &watched.model.known);
-    let waiter = WaiterKey(random.below(20));
+    let waiter = WaiterKey(random.below(30));
     let reason = format!("reason {}", random.below(3));
+    let mut pool = random_pool(random, watched);
     match random.below(200) {
         0..60 => {
+            if random.percent(90) {
+                pool = watched.policy.in_force(pool);
+            }
             let deadline = match random.below(3) {
                 0 => None,
                 1 => Some(Time(now.saturating_sub(random.within_ms(10)))),
                 _ => Some(Time(now + random.within_ms(300))),
             };
-            Event::AcquireRequested { waiter, deadline, first_use: random.percent(10) }
+            Event::AcquireRequested { pool, waiter, deadline, first_use: random.percent(10) }
         }
         60..75 => Event::WaiterLeft { waiter },
         75..115 => Event::ZygoteReady { slot },
-        115..125 => Event::SpawnFailed { slot, reason },
-        125..130 => Event::SetupFailed { slot, reason },
-        130..140 => Event::ZygoteDied { slot },
-        140..160 => Event::LeaseEnded { slot },
+        115..120 => Event::SpawnFailed { slot, reason },
+        120..125 => Event::SetupFailed { slot, reason },
+        125..135 => Event::ZygoteDied { slot },
+        135..160 => Event::LeaseEnded { slot },
         160..190 => Event::ZygoteGone { slot },
-        190..192 => Event::TemplateLost { reason },
+        190..192 => Event::TemplateLost { pool, reason },
         192..199 => Event::TimePassed,
         _ if random.percent(5) => Event::DrainStarted,
         _ => Event::TimePassed,

@@ -1,113 +1,25 @@
-//! The rules, one test each.
+//! The rules of one pool, one test each.
 
-use super::{Effect, Event, Settings, SlotKey, Time, WaiterKey, Watched, ms};
-use crate::pool::{ColdReason, Counts, Denial, Start};
-
-const SETTINGS: Settings = Settings { min: 2, max: 6, waiters_max: 3, spawn_timeout: ms(1_000) };
-
-/// A pool, the time, and its latest answer.
-struct Story {
-    watched: Watched,
-    now_ms: u64,
-    effects: Vec<Effect>,
-}
-
-impl Story {
-    /// A pool that has heard of nothing but its start.
-    fn start(settings: Settings) -> Self {
-        let mut story = Self { watched: Watched::new(settings), now_ms: 0, effects: Vec::new() };
-        story.tell(Event::TimePassed);
-        story
-    }
-
-    /// A pool at rest, with its minimum warm.
-    fn warm(settings: Settings) -> Self {
-        let mut story = Self::start(settings);
-        story.ready_all();
-        story
-    }
-
-    fn tell(&mut self, event: Event) -> &[Effect] {
-        self.effects = self.watched.handle(Time(ms(self.now_ms)), event);
-        &self.effects
-    }
-
-    fn wait_ms(&mut self, duration_ms: u64) -> &[Effect] {
-        self.now_ms += duration_ms;
-        self.tell(Event::TimePassed)
-    }
-
-    fn acquire(&mut self, waiter: u64) -> &[Effect] {
-        self.acquire_until(waiter, None)
-    }
-
-    fn acquire_until(&mut self, waiter: u64, deadline_ms: Option<u64>) -> &[Effect] {
-        let deadline = deadline_ms.map(|deadline| Time(ms(deadline)));
-        let waiter = WaiterKey(waiter);
-        self.tell(Event::AcquireRequested { waiter, deadline, first_use: false })
-    }
-
-    /// What the latest answer orders to build.
-    fn spawns(&self) -> Vec<SlotKey> {
-        let spawns = self.effects.iter().filter_map(|effect| match effect {
-            Effect::Spawn { slot } => Some(*slot),
-            _ => None,
-        });
-        spawns.collect()
-    }
-
-    /// What the latest answer orders to build becomes ready.
-    fn ready_all(&mut self) -> Vec<SlotKey> {
-        let spawns = self.spawns();
-        for &slot in &spawns {
-            self.tell(Event::ZygoteReady { slot });
-        }
-        spawns
-    }
-
-    fn fail(&mut self, slot: SlotKey, reason: &str) -> Vec<SlotKey> {
-        self.tell(Event::SpawnFailed { slot, reason: reason.into() });
-        self.spawns()
-    }
-
-    fn counts(&self) -> Counts {
-        self.watched.pool.counts()
-    }
-
-    fn deadline_ms(&self) -> Option<u64> {
-        let deadline = self.watched.pool.next_deadline()?;
-        Some(deadline.0.as_millis().try_into().expect("stories are short"))
-    }
-}
-
-fn granted(waiter: u64, slot: SlotKey, start: Start) -> Effect {
-    Effect::Grant { waiter: WaiterKey(waiter), slot, start }
-}
-
-fn denied(waiter: u64, why: Denial) -> Effect {
-    Effect::Deny { waiter: WaiterKey(waiter), why }
-}
-
-fn failing(reason: &str) -> Denial {
-    Denial::BuildFailing { reason: reason.into() }
-}
+use super::stories::{Story, denied, failing, granted, settings};
+use super::{Effect, Event, Time, WaiterKey, ms};
+use crate::pool::{ColdReason, Denial, Start};
 
 #[test]
 fn a_new_pool_builds_its_minimum() {
-    let story = Story::start(SETTINGS);
+    let story = Story::start(settings(2, 6));
     assert_eq!(story.spawns().len(), 2);
     assert_eq!((story.counts().spawning, story.counts().target), (2, 2));
 }
 
 #[test]
 fn a_minimum_beyond_the_maximum_is_the_maximum() {
-    let story = Story::start(Settings { min: 100, ..SETTINGS });
+    let story = Story::start(settings(100, 6));
     assert_eq!(story.spawns().len(), 6);
 }
 
 #[test]
 fn a_warm_zygote_is_granted_at_once_and_replaced() {
-    let mut story = Story::warm(SETTINGS);
+    let mut story = Story::warm(settings(2, 6));
     let effects = story.acquire(7).to_vec();
     let [Effect::Grant { waiter: WaiterKey(7), start: Start::Warm, .. }, Effect::Spawn { .. }] =
         effects[..]
@@ -119,7 +31,7 @@ fn a_warm_zygote_is_granted_at_once_and_replaced() {
 
 #[test]
 fn the_last_parked_is_granted_first() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     let slots = story.spawns();
     story.tell(Event::ZygoteReady { slot: slots[1] });
     story.tell(Event::ZygoteReady { slot: slots[0] });
@@ -129,10 +41,10 @@ fn the_last_parked_is_granted_first() {
 
 #[test]
 fn waiters_are_served_in_the_order_of_arrival_and_told_that_they_came_cold() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     let slots = story.spawns();
     let (waiter, deadline) = (WaiterKey(1), None);
-    story.tell(Event::AcquireRequested { waiter, deadline, first_use: true });
+    story.tell(Event::AcquireRequested { pool: story.pool, waiter, deadline, first_use: true });
     story.acquire(2);
     let first = granted(1, slots[1], Start::Cold(ColdReason::FirstUse));
     assert_eq!(story.tell(Event::ZygoteReady { slot: slots[1] }), [first]);
@@ -143,7 +55,7 @@ fn waiters_are_served_in_the_order_of_arrival_and_told_that_they_came_cold() {
 
 #[test]
 fn waiters_are_built_for_beyond_the_minimum_and_once() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     for waiter in 1..=3 {
         story.acquire(waiter);
         assert_eq!(story.spawns().len(), 1);
@@ -154,7 +66,7 @@ fn waiters_are_built_for_beyond_the_minimum_and_once() {
 
 #[test]
 fn whatever_is_not_gone_counts_against_the_maximum() {
-    let mut story = Story::warm(Settings { min: 1, max: 2, ..SETTINGS });
+    let mut story = Story::warm(settings(1, 2));
     story.acquire(1);
     let Effect::Grant { slot: leased, .. } = story.effects[0] else { panic!() };
     story.ready_all();
@@ -169,7 +81,7 @@ fn whatever_is_not_gone_counts_against_the_maximum() {
 
 #[test]
 fn a_full_queue_denies_and_says_how_long_it_is() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     for waiter in 1..=3 {
         story.acquire(waiter);
     }
@@ -178,8 +90,8 @@ fn a_full_queue_denies_and_says_how_long_it_is() {
 
 #[test]
 fn a_waiter_is_denied_at_its_deadline() {
-    let mut story = Story::start(SETTINGS);
-    story.acquire_until(1, Some(50));
+    let mut story = Story::start(settings(2, 6));
+    story.acquire_until(1, 50);
     assert_eq!(story.deadline_ms(), Some(50));
     assert_eq!(story.wait_ms(49), []);
     assert_eq!(story.wait_ms(1), [denied(1, Denial::DeadlineExpired)]);
@@ -187,20 +99,20 @@ fn a_waiter_is_denied_at_its_deadline() {
 
 #[test]
 fn a_deadline_of_now_takes_a_warm_zygote_or_nothing() {
-    let mut story = Story::start(SETTINGS);
-    assert_eq!(story.acquire_until(1, Some(0)), [denied(1, Denial::DeadlineExpired)]);
+    let mut story = Story::start(settings(2, 6));
+    assert_eq!(story.acquire_until(1, 0), [denied(1, Denial::DeadlineExpired)]);
     let slots = story.spawns();
     assert_eq!(slots, [], "nothing is built for it");
-    let mut story = Story::warm(SETTINGS);
-    let effects = story.acquire_until(1, Some(0));
+    let mut story = Story::warm(settings(2, 6));
+    let effects = story.acquire_until(1, 0);
     assert!(matches!(effects[0], Effect::Grant { .. }), "{effects:?}");
 }
 
 #[test]
 fn a_waiter_that_left_is_not_granted() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     let slot = story.spawns()[0];
-    story.acquire_until(1, Some(50));
+    story.acquire_until(1, 50);
     story.tell(Event::WaiterLeft { waiter: WaiterKey(1) });
     assert_eq!(story.tell(Event::ZygoteReady { slot }), []);
     assert_eq!(story.wait_ms(50), []);
@@ -208,7 +120,7 @@ fn a_waiter_that_left_is_not_granted() {
 
 #[test]
 fn a_waiter_that_asks_again_while_it_waits_is_queued_once() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     let slots = story.spawns();
     story.acquire(1);
     assert_eq!(story.acquire(1), []);
@@ -218,7 +130,7 @@ fn a_waiter_that_asks_again_while_it_waits_is_queued_once() {
 
 #[test]
 fn a_dead_zygote_is_never_granted() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     let slots = story.ready_all();
     story.tell(Event::ZygoteDied { slot: slots[1] });
     assert_eq!(story.effects[0], Effect::Destroy { slot: slots[1] });
@@ -230,7 +142,7 @@ fn a_dead_zygote_is_never_granted() {
 
 #[test]
 fn a_zygote_that_is_gone_without_notice_is_replaced() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     let slots = story.ready_all();
     story.tell(Event::ZygoteGone { slot: slots[0] });
     assert_eq!(story.spawns().len(), 1);
@@ -239,7 +151,7 @@ fn a_zygote_that_is_gone_without_notice_is_replaced() {
 
 #[test]
 fn a_report_about_an_earlier_zygote_of_the_slot_changes_nothing() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     let slots = story.ready_all();
     story.tell(Event::ZygoteGone { slot: slots[0] });
     let heir = story.ready_all()[0];
@@ -262,7 +174,7 @@ fn a_report_about_an_earlier_zygote_of_the_slot_changes_nothing() {
 
 #[test]
 fn a_report_that_does_not_fit_the_state_changes_nothing() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     let slot = story.ready_all()[0];
     let before = story.counts();
     for event in [
@@ -279,7 +191,7 @@ fn a_report_that_does_not_fit_the_state_changes_nothing() {
 
 #[test]
 fn a_spawn_that_takes_too_long_is_destroyed_and_has_failed() {
-    let mut story = Story::start(Settings { min: 1, ..SETTINGS });
+    let mut story = Story::start(settings(1, 6));
     let slot = story.spawns()[0];
     assert_eq!(story.deadline_ms(), Some(1_000));
     assert_eq!(story.wait_ms(1_000)[0], Effect::Destroy { slot });
@@ -292,7 +204,7 @@ fn a_spawn_that_takes_too_long_is_destroyed_and_has_failed() {
 
 #[test]
 fn a_zygote_that_cannot_set_itself_up_is_paid_for_until_it_is_gone() {
-    let mut story = Story::start(Settings { min: 1, max: 1, ..SETTINGS });
+    let mut story = Story::start(settings(1, 1));
     let slot = story.spawns()[0];
     let event = Event::SetupFailed { slot, reason: "no /proc".into() };
     assert_eq!(story.tell(event), [Effect::Destroy { slot }]);
@@ -303,11 +215,11 @@ fn a_zygote_that_cannot_set_itself_up_is_paid_for_until_it_is_gone() {
 
 #[test]
 fn a_first_failure_is_tried_again_at_once_and_denies_nobody() {
-    let mut story = Story::start(Settings { min: 0, ..SETTINGS });
+    let mut story = Story::start(settings(0, 6));
     story.acquire(1);
     let slot = story.spawns()[0];
     let again = story.fail(slot, "mishap");
-    assert_eq!(story.effects, [Effect::Spawn { slot: again[0] }]);
+    assert_eq!(story.effects, [Effect::Spawn { pool: story.pool, slot: again[0] }]);
     let effects = story.tell(Event::ZygoteReady { slot: again[0] });
     assert_eq!(effects, [granted(1, again[0], Start::Cold(ColdReason::Exhausted))]);
     assert_eq!(story.counts().failing, None);
@@ -315,7 +227,7 @@ fn a_first_failure_is_tried_again_at_once_and_denies_nobody() {
 
 /// A pool without a minimum whose circuit has opened at time 0, for the next 100 ms.
 fn open_circuit() -> Story {
-    let mut story = Story::start(Settings { min: 0, ..SETTINGS });
+    let mut story = Story::start(settings(0, 6));
     story.acquire(1);
     let first = story.spawns()[0];
     let second = story.fail(first, "disk full")[0];
@@ -349,7 +261,7 @@ fn an_acquire_after_the_wait_tries_one_spawn_and_its_success_closes_the_circuit(
 
 #[test]
 fn each_failed_trial_doubles_the_wait_up_to_30_s() {
-    let mut story = Story::start(Settings { min: 1, ..SETTINGS });
+    let mut story = Story::start(settings(1, 6));
     let mut slot = story.spawns()[0];
     slot = story.fail(slot, "down")[0];
     for wait_ms in [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000] {
@@ -362,7 +274,7 @@ fn each_failed_trial_doubles_the_wait_up_to_30_s() {
 
 #[test]
 fn failures_of_builds_already_under_way_do_not_lengthen_the_wait() {
-    let mut story = Story::start(Settings { min: 4, ..SETTINGS });
+    let mut story = Story::start(settings(4, 6));
     let slots = story.spawns();
     let trial = story.fail(slots[0], "one")[0];
     assert_eq!(story.fail(slots[1], "two"), [], "a trial is under way");
@@ -375,7 +287,7 @@ fn failures_of_builds_already_under_way_do_not_lengthen_the_wait() {
 
 #[test]
 fn waiters_are_kept_while_something_is_on_its_way() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     let slots = story.spawns();
     story.acquire(1);
     let third = story.spawns()[0];
@@ -391,7 +303,7 @@ fn waiters_are_kept_while_something_is_on_its_way() {
 
 #[test]
 fn a_success_of_a_build_already_under_way_closes_the_circuit() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     let slots = story.spawns();
     let trial = story.fail(slots[0], "down")[0];
     story.fail(trial, "down");
@@ -402,11 +314,11 @@ fn a_success_of_a_build_already_under_way_closes_the_circuit() {
 
 #[test]
 fn a_lost_template_takes_all_but_the_leased() {
-    let mut story = Story::warm(Settings { min: 3, ..SETTINGS });
+    let mut story = Story::warm(settings(3, 6));
     story.acquire(1);
     let Effect::Grant { slot: leased, .. } = story.effects[0] else { panic!() };
     let spawning = story.spawns()[0];
-    story.tell(Event::TemplateLost { reason: "it crashed".into() });
+    story.tell(Event::TemplateLost { pool: story.pool, reason: "it crashed".into() });
     let destroyed = |effect: &&Effect| matches!(effect, Effect::Destroy { .. });
     assert_eq!(story.effects.iter().filter(destroyed).count(), 3);
     assert!(story.effects.contains(&Effect::Destroy { slot: spawning }));
@@ -418,25 +330,25 @@ fn a_lost_template_takes_all_but_the_leased() {
 
 #[test]
 fn a_template_lost_while_nothing_was_built_is_no_failed_build() {
-    let mut story = Story::warm(SETTINGS);
-    story.tell(Event::TemplateLost { reason: "it crashed".into() });
+    let mut story = Story::warm(settings(2, 6));
+    story.tell(Event::TemplateLost { pool: story.pool, reason: "it crashed".into() });
     assert_eq!(story.spawns().len(), 2);
     assert_eq!(story.counts().failing, None);
 }
 
 #[test]
 fn an_order_to_destroy_is_given_again_when_the_template_is_lost() {
-    let mut story = Story::warm(Settings { min: 1, ..SETTINGS });
+    let mut story = Story::warm(settings(1, 6));
     story.acquire(1);
     let Effect::Grant { slot, .. } = story.effects[0] else { panic!() };
     assert_eq!(story.tell(Event::LeaseEnded { slot }), [Effect::Destroy { slot }]);
-    story.tell(Event::TemplateLost { reason: "it crashed".into() });
+    story.tell(Event::TemplateLost { pool: story.pool, reason: "it crashed".into() });
     assert!(story.effects.contains(&Effect::Destroy { slot }));
 }
 
 #[test]
 fn a_draining_pool_finishes_its_leases_and_becomes_empty() {
-    let mut story = Story::warm(Settings { min: 1, max: 2, ..SETTINGS });
+    let mut story = Story::warm(settings(1, 2));
     story.acquire(1);
     let Effect::Grant { slot: leased, .. } = story.effects[0] else { panic!() };
     story.acquire(2);
@@ -449,19 +361,19 @@ fn a_draining_pool_finishes_its_leases_and_becomes_empty() {
     assert_eq!(story.acquire(3), [denied(3, Denial::Draining)]);
     assert_eq!(story.tell(Event::ZygoteGone { slot: unborn }), []);
     assert_eq!(story.counts().leased, 1);
-    assert!(!story.watched.pool.is_empty());
+    assert!(!story.watched.policy.is_drained());
     assert_eq!(story.tell(Event::LeaseEnded { slot: leased }), [Effect::Destroy { slot: leased }]);
     story.tell(Event::ZygoteGone { slot: leased });
-    assert!(story.watched.pool.is_empty());
+    assert!(story.watched.policy.is_drained());
     assert_eq!(story.tell(Event::DrainStarted), []);
     assert_eq!(story.deadline_ms(), None);
 }
 
 #[test]
 fn a_clock_that_jumps_back_has_stood_still() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     story.now_ms = 500;
-    story.acquire_until(1, Some(700));
+    story.acquire_until(1, 700);
     story.now_ms = 100;
     story.tell(Event::TimePassed);
     assert_eq!(story.deadline_ms(), Some(300), "200 ms remain");
@@ -471,11 +383,11 @@ fn a_clock_that_jumps_back_has_stood_still() {
 
 #[test]
 fn the_end_of_time_is_survived() {
-    let mut story = Story::start(SETTINGS);
+    let mut story = Story::start(settings(2, 6));
     let forever = Some(Time(std::time::Duration::MAX));
     let (waiter, first_use) = (WaiterKey(1), false);
-    story.tell(Event::AcquireRequested { waiter, deadline: forever, first_use });
-    let mut pool = story.watched.pool;
+    story.tell(Event::AcquireRequested { pool: story.pool, waiter, deadline: forever, first_use });
+    let mut pool = story.watched.policy;
     let mut effects = Vec::new();
     for now in [std::time::Duration::MAX, ms(0), std::time::Duration::MAX] {
         pool.handle(Time(now), Event::TimePassed, &mut effects);

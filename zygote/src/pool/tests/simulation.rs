@@ -1,18 +1,24 @@
-//! A pool in a world that goes wrong: builds that are slow, fail or hang, zygotes that die in any
-//! state, clients that vanish, reports that come late or twice, a template that crashes, a clock
-//! that jumps. The rules hold while that lasts; once it stops, all comes to rest.
+//! A policy in a world that goes wrong: builds that are slow, fail or hang, zygotes that die in any
+//! state, ends that never come, clients that vanish, reports that come late or twice, templates that
+//! crash, a clock that jumps, profiles that change or go, a drain at any time. The rules hold while
+//! that lasts; once it stops, all comes to rest.
 
 use super::random::{Random, for_each_seed};
-use super::random_events::random_settings;
-use super::{Effect, Event, SlotKey, Time, WaiterKey, Watched, ms};
-use std::collections::BTreeMap;
+use super::random_events::{random_limits, random_settings};
+use super::{Effect, Event, PoolKey, SlotKey, Time, WaiterKey, Watched, ms};
+use crate::pool::Denial;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// How long it may take to come to rest once faults have stopped: an open circuit waits for 30 s
+/// at the most, a hand-over lasts 10 s, all other times of the settings are below 2 s.
+const REST_WITHIN: Duration = ms(60_000);
 
 #[test]
 fn faults_break_no_rule_and_end_in_rest() {
-    for_each_seed(100, |random| {
-        let mut world = World::new(random);
-        world.run_with_faults(ms(8_000));
+    for_each_seed(300, |seed, random| {
+        let mut world = World::new(random, seed % 20 == 0);
+        world.run_with_faults(ms(1_500));
         world.run_to_rest();
         world.expect_rest();
         world.expect_service();
@@ -22,7 +28,7 @@ fn faults_break_no_rule_and_end_in_rest() {
 /// What is due at some time.
 #[derive(Debug, Clone)]
 enum Due {
-    /// It reaches the pool.
+    /// It reaches the policy.
     Report(Event),
     BuildEnds(SlotKey),
     ZygoteDies(SlotKey),
@@ -31,6 +37,8 @@ enum Due {
     ClientVanishes(WaiterKey),
     TemplateCrashes,
     ClockJumps,
+    ProfileChanges,
+    DrainStarts,
 }
 
 /// What really is in a slot.
@@ -39,6 +47,8 @@ enum Zygote {
     Building,
     Parked,
     Dying,
+    /// Its end does not come.
+    Stuck,
 }
 
 #[derive(Default)]
@@ -46,43 +56,74 @@ struct Client {
     answers: u32,
     vanished: bool,
     granted: Option<SlotKey>,
+    denied: Option<Denial>,
 }
 
 struct World {
     random: Random,
     watched: Watched,
-    /// True time, which the pool never sees.
+    zygotes_max: usize,
+    builds_max: usize,
+    /// The generations of each profile and uid, the newest last.
+    lineages: Vec<Vec<PoolKey>>,
+    /// True time, which the policy never sees.
     now: Duration,
     /// What its clock reads beyond that.
     skew: Duration,
     faults: bool,
+    draining: bool,
     /// While builds fail, every one does.
     outage_until: Duration,
     agenda: BTreeMap<(Duration, u64), Due>,
     entries: u64,
-    zygotes: BTreeMap<SlotKey, Zygote>,
+    zygotes: BTreeMap<SlotKey, (PoolKey, Zygote)>,
+    /// Those whose end the policy has heard of, or has ordered.
+    ended: BTreeSet<SlotKey>,
+    owned: BTreeSet<SlotKey>,
     clients: BTreeMap<WaiterKey, Client>,
 }
 
 impl World {
-    fn new(mut random: Random) -> Self {
-        Self {
-            watched: Watched::new(random_settings(&mut random)),
+    fn new(mut random: Random, checks: bool) -> Self {
+        let limits = random_limits(&mut random);
+        let mut world = Self {
+            watched: Watched { checks, ..Watched::new(limits) },
+            zygotes_max: limits.zygotes_max as usize,
+            builds_max: limits.builds_max.max(1) as usize,
+            lineages: Vec::new(),
             random,
             now: Duration::ZERO,
             skew: ms(1_000_000),
             faults: true,
+            draining: false,
             outage_until: Duration::ZERO,
             agenda: BTreeMap::new(),
             entries: 0,
             zygotes: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            owned: BTreeSet::new(),
             clients: BTreeMap::new(),
+        };
+        for _ in 0..=world.random.below(3) {
+            world.add_pool();
         }
+        world
+    }
+
+    fn add_pool(&mut self) {
+        let settings = random_settings(&mut self.random);
+        let uid = self.random.below(3) as u32;
+        self.lineages.push(vec![self.watched.add(uid, settings)]);
     }
 
     fn run_with_faults(&mut self, until: Duration) {
-        for due in [Due::ClientArrives, Due::TemplateCrashes, Due::ClockJumps] {
+        let dues = [Due::ClientArrives, Due::TemplateCrashes, Due::ClockJumps, Due::ProfileChanges];
+        for due in dues {
             self.plan(ms(0), due);
+        }
+        if self.random.percent(10) {
+            let at = self.random.within_ms(1_500);
+            self.plan(at, Due::DrainStarts);
         }
         while self.now < until {
             assert!(self.step(), "clients never cease to arrive");
@@ -91,14 +132,16 @@ impl World {
     }
 
     fn run_to_rest(&mut self) {
+        let from = self.now;
         let steps = (0..100_000).take_while(|_| self.step()).count();
         assert!(steps < 100_000, "it never comes to rest");
+        assert!(self.now < from + REST_WITHIN, "it takes {:?} to come to rest", self.now - from);
     }
 
     /// Goes on to whatever is due next. Returns whether there was anything.
     fn step(&mut self) -> bool {
         let clock = self.now + self.skew;
-        let deadline = self.watched.pool.next_deadline();
+        let deadline = self.watched.policy.next_deadline();
         let wake = deadline.map(|deadline| self.now + (deadline.0.saturating_sub(clock)));
         let planned = self.agenda.first_key_value().map(|(&(at, _), _)| at);
         match (planned, wake) {
@@ -126,7 +169,7 @@ impl World {
             Due::Report(event) => self.tell(event),
             Due::BuildEnds(slot) => self.build_ends(slot),
             Due::ZygoteDies(slot) => {
-                if matches!(self.zygotes.get(&slot), Some(Zygote::Building | Zygote::Parked)) {
+                if let Some((_, Zygote::Building | Zygote::Parked)) = self.zygotes.get(&slot) {
                     self.report(Event::ZygoteDied { slot });
                     self.tear_down(slot);
                 }
@@ -137,43 +180,83 @@ impl World {
             }
             Due::ClientArrives => self.client_arrives(),
             Due::ClientVanishes(waiter) => self.client_vanishes(waiter),
+            Due::DrainStarts => {
+                self.draining = true;
+                self.tell(Event::DrainStarted);
+            }
+            Due::TemplateCrashes | Due::ClockJumps | Due::ProfileChanges if !self.faults => {}
             Due::TemplateCrashes => self.template_crashes(),
             Due::ClockJumps => self.clock_jumps(),
+            Due::ProfileChanges => self.profile_changes(),
         }
     }
 
     fn clock_jumps(&mut self) {
-        if !self.faults {
-            return;
-        }
         self.skew = match self.random.below(3) {
             0 => self.skew + self.random.within_ms(60_000),
             1 => self.skew.saturating_sub(self.random.within_ms(60_000)),
             _ => self.skew.saturating_sub(self.random.within_ms(10)),
         };
         self.tell(Event::TimePassed);
-        let next = self.random.within_ms(4_000);
+        let next = self.random.within_ms(2_000);
         self.plan(next, Due::ClockJumps);
     }
 
-    /// Tells the pool, and carries out what it orders.
-    fn tell(&mut self, event: Event) {
-        for effect in self.watched.handle(Time(self.now + self.skew), event) {
-            match effect {
-                Effect::Spawn { slot } => self.spawn(slot),
-                Effect::Destroy { slot } => self.destroy(slot),
-                Effect::Grant { waiter, slot, .. } => {
-                    self.answer(waiter).granted = Some(slot);
-                    // One that has vanished would have its lease ended by the server at once.
-                    let vanished = self.clients[&waiter].vanished;
-                    let hold = if vanished { ms(0) } else { self.random.within_ms(80) };
-                    self.plan(hold, Due::Report(Event::LeaseEnded { slot }));
-                }
-                Effect::Deny { waiter, .. } => {
-                    self.answer(waiter);
+    fn profile_changes(&mut self) {
+        let index = self.random.below(self.lineages.len() as u64) as usize;
+        let newest = *self.lineages[index].last().expect("it has a generation");
+        match self.random.below(10) {
+            0 => self.add_pool(),
+            1 => self.watched.retire(newest),
+            2..5 => {
+                let (count, ttl) = (self.random.below(6) as u32, self.random.within_ms(500));
+                self.watched.reserve(Time(self.now + self.skew), newest, count, ttl);
+            }
+            5 => {
+                for pool in self.lineages.concat() {
+                    if self.watched.policy.is_over(pool) {
+                        self.watched.forget(pool);
+                    }
                 }
             }
+            _ => {
+                let settings = random_settings(&mut self.random);
+                let successor = self.watched.supersede(newest, settings);
+                self.lineages[index].push(successor);
+            }
         }
+        let next = self.random.within_ms(500);
+        self.plan(next, Due::ProfileChanges);
+    }
+
+    /// Tells the policy, and carries out what it orders.
+    fn tell(&mut self, event: Event) {
+        match &event {
+            Event::SpawnFailed { slot, .. }
+            | Event::SetupFailed { slot, .. }
+            | Event::ZygoteDied { slot }
+            | Event::ZygoteGone { slot } => drop(self.ended.insert(*slot)),
+            _ => {}
+        }
+        for effect in self.watched.handle(Time(self.now + self.skew), event) {
+            match effect {
+                Effect::Spawn { pool, slot } => self.spawn(pool, slot),
+                Effect::Destroy { slot } => self.destroy(slot),
+                Effect::Grant { waiter, slot, .. } => self.granted(waiter, slot),
+                Effect::Deny { waiter, why } => self.answer(waiter).denied = Some(why),
+            }
+        }
+    }
+
+    fn granted(&mut self, waiter: WaiterKey, slot: SlotKey) {
+        assert!(!self.ended.contains(&slot), "{slot:?} is known to be dead");
+        assert!(self.owned.insert(slot), "{slot:?} has two owners");
+        assert!(!self.draining, "a lease is granted while draining");
+        self.answer(waiter).granted = Some(slot);
+        // One that has vanished would have its lease ended by the server at once.
+        let vanished = self.clients[&waiter].vanished;
+        let hold = if vanished { ms(0) } else { self.random.within_ms(80) };
+        self.plan(hold, Due::Report(Event::LeaseEnded { slot }));
     }
 
     fn answer(&mut self, waiter: WaiterKey) -> &mut Client {
@@ -183,7 +266,7 @@ impl World {
         client
     }
 
-    /// The pool hears of it: as a rule now, sometimes late, sometimes again.
+    /// The policy hears of it: as a rule now, sometimes late, sometimes again.
     fn report(&mut self, event: Event) {
         let mut delay = ms(0);
         if self.faults {
@@ -198,8 +281,11 @@ impl World {
         self.plan(delay, Due::Report(event));
     }
 
-    fn spawn(&mut self, slot: SlotKey) {
-        let was = self.zygotes.insert(slot, Zygote::Building);
+    fn spawn(&mut self, pool: PoolKey, slot: SlotKey) {
+        assert!(self.zygotes.len() < self.zygotes_max, "there are more than zygotes_max");
+        let building = self.zygotes.values().filter(|(_, zygote)| *zygote == Zygote::Building);
+        assert!(building.count() < self.builds_max, "there are more builds than builds_max");
+        let was = self.zygotes.insert(slot, (pool, Zygote::Building));
         assert_eq!(was, None, "{slot:?} is spawned twice");
         let hangs = self.faults && self.random.percent(3);
         if !hangs {
@@ -214,11 +300,9 @@ impl World {
     }
 
     fn build_ends(&mut self, slot: SlotKey) {
-        if self.zygotes.get(&slot) != Some(&Zygote::Building) {
-            return;
-        }
+        let Some((_, zygote @ Zygote::Building)) = self.zygotes.get_mut(&slot) else { return };
         if self.faults && self.random.percent(1) {
-            self.outage_until = self.now + self.random.within_ms(1_500);
+            self.outage_until = self.now + self.random.within_ms(1_000);
         }
         let outage = self.faults && self.now < self.outage_until;
         let reason = "the machine has a bad day".to_owned();
@@ -229,62 +313,74 @@ impl World {
             self.report(Event::SetupFailed { slot, reason });
             self.tear_down(slot);
         } else {
-            self.zygotes.insert(slot, Zygote::Parked);
+            *zygote = Zygote::Parked;
             self.report(Event::ZygoteReady { slot });
         }
     }
 
     fn destroy(&mut self, slot: SlotKey) {
+        self.ended.insert(slot);
         match self.zygotes.get(&slot) {
             None => self.report(Event::ZygoteGone { slot }),
-            Some(Zygote::Dying) => {}
-            Some(Zygote::Building | Zygote::Parked) => self.tear_down(slot),
+            Some((_, Zygote::Dying | Zygote::Stuck)) => {}
+            Some((_, Zygote::Building | Zygote::Parked)) => self.tear_down(slot),
         }
     }
 
     fn tear_down(&mut self, slot: SlotKey) {
-        self.zygotes.insert(slot, Zygote::Dying);
+        let stuck = self.faults && self.random.percent(1);
         let slow = self.faults && self.random.percent(10);
-        let takes = self.random.within_ms(if slow { 500 } else { 2 });
-        self.plan(takes, Due::TeardownEnds(slot));
+        if let Some((_, zygote)) = self.zygotes.get_mut(&slot) {
+            *zygote = if stuck { Zygote::Stuck } else { Zygote::Dying };
+        }
+        if !stuck {
+            let takes = self.random.within_ms(if slow { 500 } else { 2 });
+            self.plan(takes, Due::TeardownEnds(slot));
+        }
     }
 
     /// What was being built may or may not have come to exist.
     fn template_crashes(&mut self) {
-        if !self.faults {
-            return;
-        }
-        for (slot, zygote) in self.zygotes.clone() {
-            if zygote == Zygote::Building && self.random.percent(50) {
+        let pool = self.any_pool();
+        let built: Vec<SlotKey> = self.zygotes.keys().copied().collect();
+        for slot in built {
+            if self.zygotes[&slot] == (pool, Zygote::Building) && self.random.percent(50) {
                 self.zygotes.remove(&slot);
             }
         }
-        self.report(Event::TemplateLost { reason: "the template crashed".into() });
-        let next = self.random.within_ms(5_000);
+        self.report(Event::TemplateLost { pool, reason: "the template crashed".into() });
+        let next = self.random.within_ms(2_000);
         self.plan(next, Due::TemplateCrashes);
+    }
+
+    fn any_pool(&mut self) -> PoolKey {
+        let index = self.random.below(self.lineages.len() as u64) as usize;
+        self.random.pick(&self.lineages[index]).expect("it has a generation")
     }
 
     fn client_arrives(&mut self) {
         if !self.faults {
             return;
         }
-        let waiter = self.ask();
+        let pool = self.any_pool();
+        let waiter = self.ask(pool);
         if self.random.percent(20) {
             let stays = self.random.within_ms(50);
             self.plan(stays, Due::ClientVanishes(waiter));
         }
         let burst = self.random.percent(70);
-        let next = self.random.within_ms(if burst { 5 } else { 200 });
+        let next = self.random.within_ms(if burst { 5 } else { 100 });
         self.plan(next, Due::ClientArrives);
     }
 
-    fn ask(&mut self) -> WaiterKey {
+    fn ask(&mut self, pool: PoolKey) -> WaiterKey {
         let waiter = WaiterKey(self.clients.len() as u64);
         self.clients.insert(waiter, Client::default());
         let patience = self.random.within_ms(500);
         let deadline = self.random.percent(70).then_some(Time(self.now + self.skew + patience));
+        let pool = self.watched.policy.in_force(pool);
         let first_use = self.clients.len() == 1;
-        self.tell(Event::AcquireRequested { waiter, deadline, first_use });
+        self.tell(Event::AcquireRequested { pool, waiter, deadline, first_use });
         waiter
     }
 
@@ -298,25 +394,66 @@ impl World {
         }
     }
 
-    fn expect_rest(&self) {
-        let counts = self.watched.pool.counts();
-        assert_eq!((counts.waiters, counts.leased), (0, 0), "{counts:?}");
-        assert_eq!((counts.spawning, counts.dying), (0, 0), "{counts:?}");
-        assert!(counts.warm >= counts.target, "warm does not reach its target: {counts:?}");
-        assert_eq!(counts.warm as usize, self.zygotes.len(), "zygotes are lost from sight");
-        for (waiter, client) in &self.clients {
-            assert!(client.answers == 1 || client.vanished, "{waiter:?} is never answered");
-        }
+    /// Whether a pool cannot have another zygote, whatever it wants.
+    fn is_full(&self, pool: PoolKey) -> bool {
+        let lineage = self.lineages.iter().find(|members| members.contains(&pool));
+        let members = lineage.expect("it is of some lineage");
+        let held = self.zygotes.values().filter(|(of, _)| members.contains(of)).count();
+        let max = self.watched.policy.lineage(pool).map_or(0, |lineage| lineage.max);
+        held >= max as usize || self.zygotes.len() >= self.zygotes_max
     }
 
-    /// After the longest wait of an open circuit, whoever asks is served.
+    fn expect_rest(&self) {
+        let policy = &self.watched.policy;
+        let stuck = self.zygotes.values().filter(|(_, zygote)| *zygote == Zygote::Stuck).count();
+        assert_eq!(policy.quarantined() as usize, stuck);
+        let (mut warm, mut waiting) = (0, 0);
+        for pool in self.lineages.concat() {
+            let counts = policy.counts(pool);
+            let alive = (counts.leased, counts.spawning, counts.dying);
+            assert_eq!(alive, (0, 0, 0), "{counts:?}");
+            // Where nothing but stuck zygotes has room, one without a deadline waits for them.
+            assert!(counts.waiters == 0 || self.is_full(pool), "{counts:?}");
+            waiting += counts.waiters as usize;
+            assert_eq!(policy.in_force(policy.in_force(pool)), policy.in_force(pool));
+            let full = counts.target > 0 && self.is_full(pool);
+            assert!(counts.warm >= counts.target || full, "not at its target: {counts:?}");
+            assert!(counts.warm <= counts.target, "it does not shrink: {counts:?}");
+            let kept = counts.quarantined + counts.waiters > 0;
+            assert!(!counts.retired || policy.is_over(pool) || kept);
+            warm += counts.warm as usize;
+        }
+        assert_eq!(warm + stuck, self.zygotes.len(), "zygotes are lost from sight");
+        assert_eq!(policy.is_drained(), self.draining);
+        let unanswered = |client: &&Client| client.answers == 0 && !client.vanished;
+        assert_eq!(self.clients.values().filter(unanswered).count(), waiting, "not answered");
+    }
+
+    /// After the longest wait of an open circuit, whoever asks is served, unless it may not be.
     fn expect_service(&mut self) {
         self.now += ms(30_000);
-        let waiter = WaiterKey(u64::MAX);
-        self.clients.insert(waiter, Client::default());
-        self.tell(Event::AcquireRequested { waiter, deadline: None, first_use: false });
+        self.tell(Event::TimePassed);
         self.run_to_rest();
-        assert!(self.clients[&waiter].granted.is_some(), "a pool at rest serves nobody");
+        for index in 0..self.lineages.len() {
+            let newest = *self.lineages[index].last().expect("it has a generation");
+            let stuck = self.zygotes.values().filter(|(_, zygote)| *zygote == Zygote::Stuck);
+            let pool = self.watched.policy.in_force(newest);
+            let known = self.watched.policy.pools.contains_key(&pool);
+            let full = stuck.count() >= self.zygotes_max
+                || known && self.watched.policy.counts(pool).warm == 0 && self.is_full(pool);
+            let waiter = WaiterKey(self.clients.len() as u64);
+            self.clients.insert(waiter, Client::default());
+            let deadline = Some(Time(self.now + self.skew + ms(1_000)));
+            self.tell(Event::AcquireRequested { pool, waiter, deadline, first_use: false });
+            self.run_to_rest();
+            let client = &self.clients[&waiter];
+            match &client.denied {
+                None => assert!(client.granted.is_some(), "it is not answered"),
+                Some(Denial::QuotaExceeded { .. }) => {}
+                Some(Denial::Draining) => assert!(self.draining || !known),
+                Some(why) => assert!(full, "a policy at rest denies: {why:?}"),
+            }
+        }
         self.expect_rest();
     }
 }

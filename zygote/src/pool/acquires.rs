@@ -1,0 +1,68 @@
+//! What becomes of an acquire: granted at once, queued, or turned away.
+
+use super::pools::Pool;
+use super::time::Time;
+use super::waiters::Waiter;
+use super::{ColdReason, Denial, Effect, Policy, PoolKey, Start, WaiterKey};
+
+impl Policy {
+    /// Whoever finds a warm zygote gets it; nobody can be waiting for it then (see [`Self::settle`]).
+    pub(super) fn acquire(
+        &mut self,
+        now: Time,
+        key: PoolKey,
+        waiter: WaiterKey,
+        deadline: Option<Time>,
+        cold: ColdReason,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.waiters.contains(waiter) {
+            return;
+        }
+        let why = match self.pools.get(&key) {
+            Some(pool) if !self.draining => self.denial(key, pool),
+            _ => Some(Denial::Draining),
+        };
+        if let Some(why) = why {
+            effects.push(Effect::Deny { waiter, why });
+            return;
+        }
+        let Some(&Pool { uid, settings, lineage, .. }) = self.pools.get(&key) else { return };
+        let granted = self.slots.lease(now, key, uid);
+        if let Some(lineage) = self.lineages.get_mut(&lineage) {
+            lineage.active_at = now;
+            lineage.demand.arrived(now, &settings.pace, settings.max);
+            lineage.served.warm += u64::from(granted.is_some());
+        }
+        if let Some(slot) = granted {
+            effects.push(Effect::Grant { waiter, slot, start: Start::Warm });
+        } else {
+            let deadline = deadline.map(|deadline| self.timeline.own(deadline));
+            self.waiters.push(Waiter { key: waiter, pool: key, uid, deadline, cold });
+        }
+        self.touch(key);
+    }
+
+    /// Why one more acquire is not even queued.
+    pub(super) fn denial(&self, key: PoolKey, pool: &Pool) -> Option<Denial> {
+        let (leased, waiting) = (self.slots.of(key).leased(), self.waiters.of(key));
+        let (leased_by, waiting_by) =
+            (self.slots.leased_by(pool.uid), self.waiters.waiting_by(pool.uid));
+        let must_wait = self.slots.of(key).warm() == 0;
+        let reached = |limit: Option<u32>, has: u32| limit.filter(|limit| has >= *limit);
+        let quotas = [
+            (pool.settings.quota, leased + waiting, waiting),
+            (self.limits.quota, leased_by + waiting_by, waiting_by),
+        ];
+        for (quota, asked, waiting) in quotas {
+            if let Some(limit) = reached(quota.leases, asked) {
+                return Some(Denial::QuotaExceeded { what: "leases", limit });
+            }
+            if let Some(limit) = reached(quota.waiters, waiting).filter(|_| must_wait) {
+                return Some(Denial::QuotaExceeded { what: "waiters", limit });
+            }
+        }
+        let full = must_wait && waiting >= pool.settings.waiters_max;
+        full.then_some(Denial::QueueFull { waiters: waiting })
+    }
+}

@@ -1,0 +1,165 @@
+//! Pools that take each other's place: the generations of one profile and uid.
+//!
+//! ```text
+//!              supersede                 taken over                nothing left
+//!  in force ──────────────▶ in force, ─────────────────▶ retired ────────────────▶ over
+//!                           with a successor
+//! ```
+//!
+//! What is known about the demand belongs to all generations together, and so does the bound on how
+//! many zygotes there may be.
+
+use super::demand::Demand;
+use super::reservations::Reservations;
+use super::time::Time;
+use super::{Effect, Policy, PoolKey, Served};
+use std::time::Duration;
+
+/// The longest that a pool stays in force beside its successor: a new configuration that can be built
+/// is ready long before, and one that cannot is to be heard of.
+pub const HANDOVER_MAX: Duration = Duration::from_secs(10);
+
+/// The name of a lineage: the key of its first pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LineageKey(pub(super) u64);
+
+/// All generations of one profile and uid that are not forgotten.
+#[derive(Debug)]
+pub(super) struct Lineage {
+    /// The oldest first.
+    pub(super) members: Vec<PoolKey>,
+    pub(super) in_force: PoolKey,
+    /// Another than the one in force while a hand-over lasts.
+    pub(super) newest: PoolKey,
+    /// How many zygotes there may be of all generations together: what the newest says, or has said
+    /// before it was forgotten.
+    pub(super) max: u32,
+    /// When the newest takes over at the latest.
+    pub(super) hand_over_by: Time,
+    pub(super) demand: Demand,
+    pub(super) reservations: Reservations,
+    pub(super) served: Served,
+    /// When there was last an acquire or a lease.
+    pub(super) active_at: Time,
+}
+
+impl Lineage {
+    pub(super) fn new(first: PoolKey, max: u32, now: Time) -> Self {
+        Self {
+            members: vec![first],
+            in_force: first,
+            newest: first,
+            max,
+            hand_over_by: now,
+            demand: Demand::default(),
+            reservations: Reservations::default(),
+            served: Served::default(),
+            active_at: now,
+        }
+    }
+
+    pub(super) fn hands_over(&self) -> bool {
+        self.in_force != self.newest
+    }
+}
+
+impl Policy {
+    pub(super) fn lineage(&self, pool: PoolKey) -> Option<&Lineage> {
+        self.lineages.get(&self.pools.get(&pool)?.lineage)
+    }
+
+    pub(super) fn lineage_mut(&mut self, pool: PoolKey) -> Option<&mut Lineage> {
+        self.lineages.get_mut(&self.pools.get(&pool)?.lineage)
+    }
+
+    /// A pool is the newest of its lineage from now on.
+    pub(super) fn succeed(&mut self, old: PoolKey, new: PoolKey, max: u32) {
+        let now = self.timeline.now();
+        let Some(lineage) = self.lineage_mut(old) else { return };
+        let (in_force, passed_over) = (lineage.in_force, lineage.newest);
+        lineage.members.push(new);
+        lineage.newest = new;
+        lineage.max = max;
+        lineage.hand_over_by = now.after(HANDOVER_MAX);
+        if passed_over != in_force {
+            self.retire_one(passed_over);
+        }
+        if self.pools.get(&in_force).is_none_or(|pool| pool.retired) {
+            self.put_in_force(new);
+        }
+        self.touch(new);
+    }
+
+    /// The newest takes over as soon as it is as good as the one in force, or when there is no point
+    /// in waiting for that.
+    pub(super) fn hand_over(&mut self, now: Time, of: PoolKey) {
+        let Some(lineage) = self.lineage(of).filter(|lineage| lineage.hands_over()) else { return };
+        let (old, new) = (lineage.in_force, lineage.newest);
+        let Some(successor) = self.pools.get(&new) else { return };
+        let equal = self.target(now, new).min(self.slots.of(old).warm());
+        let fails = successor.circuit.refuses(now).is_some();
+        if self.slots.of(new).warm() >= equal || fails || lineage.hand_over_by <= now {
+            self.put_in_force(new);
+            self.retire_one(old);
+        }
+    }
+
+    fn put_in_force(&mut self, pool: PoolKey) {
+        if let Some(lineage) = self.lineage_mut(pool) {
+            lineage.in_force = pool;
+        }
+        self.touch(pool);
+    }
+
+    pub(super) fn retire_one(&mut self, pool: PoolKey) {
+        if let Some(retired) = self.pools.get_mut(&pool) {
+            retired.retired = true;
+        }
+        self.touch(pool);
+    }
+
+    /// A retired pool keeps nothing but what its waiters are to get.
+    pub(super) fn clear_out(&mut self, now: Time, pool: PoolKey, effects: &mut Vec<Effect>) {
+        while let Some(slot) = self.slots.of(pool).stalest() {
+            self.end(now, slot, None, effects);
+        }
+        while self.slots.of(pool).spawning() > self.waiters.of(pool)
+            && let Some(slot) = self.slots.of(pool).latest_build()
+        {
+            self.end(now, slot, None, effects);
+        }
+    }
+
+    /// How many more zygotes the generations of a pool may have together. The newest says how many
+    /// there may be; what there is beyond that is not ended for it.
+    pub(super) fn room_of_lineage(&self, pool: PoolKey) -> u32 {
+        let Some(lineage) = self.lineage(pool) else { return 0 };
+        let held = lineage.members.iter().map(|member| self.slots.of(*member).total());
+        lineage.max.saturating_sub(held.fold(0, u32::saturating_add))
+    }
+
+    /// Where the lineage has no room for a pool's builds, another generation's warm zygotes make
+    /// some. For waiters as many at once as can be built at once; else one after the other, each
+    /// built for before the next goes, so that there is no time at which neither has any.
+    pub(super) fn make_room_in_lineage(
+        &mut self,
+        now: Time,
+        pool: PoolKey,
+        waiters: u32,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lineage) = self.lineage(pool) else { return };
+        let mut others: Vec<PoolKey> = lineage.members.clone();
+        let dying = others.iter().map(|member| self.slots.of(*member).dying()).sum::<u32>();
+        let (places, expected) = match waiters {
+            0 => (1, dying + self.slots.of(pool).spawning()),
+            _ => (self.limits.builds_max.max(1).min(waiters), dying),
+        };
+        others.retain(|other| *other != pool);
+        for _ in expected..places {
+            let stalest = others.iter().find_map(|other| self.slots.of(*other).stalest());
+            let Some(slot) = stalest else { return };
+            self.end(now, slot, None, effects);
+        }
+    }
+}

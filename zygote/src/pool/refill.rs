@@ -1,0 +1,252 @@
+//! What is built next, and what makes room for it.
+//!
+//! What a pool wants to be built is wanted for one of three reasons, and a build place goes to the
+//! first of them that anybody has: waiters, the floor, the target. Among the pools that have the
+//! same reason it goes by [`Turns`](super::turns::Turns).
+
+use super::pools::Pool;
+use super::time::Time;
+use super::turns::Want;
+use super::{Effect, Policy, PoolKey};
+
+/// Why a zygote is wanted, the most urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Somebody waits for it.
+    Waiters,
+    /// Fewer are warm or on their way than `min` or reservations say.
+    Floor,
+    /// Fewer are warm or on their way than demand suggests.
+    Target,
+}
+
+impl Class {
+    pub(super) const ALL: [Self; 3] = [Self::Waiters, Self::Floor, Self::Target];
+}
+
+/// How many builds a pool wants, for which reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Wants {
+    /// Indexed by [`Class`].
+    counts: [u32; 3],
+    /// When there may be more, if time alone can bring that about.
+    again_at: Option<Time>,
+}
+
+impl Wants {
+    fn total(&self) -> u32 {
+        self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// No more than that, the most urgent first.
+    fn limit(&mut self, mut to: u32) {
+        for count in &mut self.counts {
+            *count = (*count).min(to);
+            to -= *count;
+        }
+    }
+}
+
+impl Policy {
+    /// Zygotes of a pool that are warm or will be, when all that wait are served by what is on its
+    /// way.
+    pub(super) fn idle(&self, pool: PoolKey) -> u32 {
+        let holdings = self.slots.of(pool);
+        holdings.warm() + holdings.spawning().saturating_sub(self.waiters.of(pool))
+    }
+
+    /// Says what a pool wants from now on, and makes room for it among its generations.
+    pub(super) fn publish_wants(
+        &mut self,
+        now: Time,
+        key: PoolKey,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Time> {
+        let mut wants = self.wants(now, key);
+        let mut room = self.room_of_lineage(key);
+        let yields = self.lineage(key).is_some_and(|lineage| {
+            lineage.hands_over() && lineage.in_force == key && wants.counts[0] == 0
+        });
+        if yields {
+            // The successor's part comes first: what it has is what is going to stay.
+            room = room.saturating_sub(self.missing_of_successor(now, key));
+        } else if room == 0 && wants.total() > 0 {
+            self.make_room_in_lineage(now, key, wants.counts[0], effects);
+        }
+        wants.limit(room);
+        let pool = self.pools.get(&key)?;
+        let orders = [
+            self.waiters.uncovered(key).map_or(0, |(_, ticket)| ticket),
+            pool.turns[0],
+            pool.turns[1],
+        ];
+        for ((turns, count), order) in self.turns.iter_mut().zip(wants.counts).zip(orders) {
+            let want = Want { uid: pool.uid, order, count };
+            turns.set(key, (count > 0).then_some(want));
+        }
+        wants.again_at
+    }
+
+    fn missing_of_successor(&self, now: Time, key: PoolKey) -> u32 {
+        let Some(lineage) = self.lineage(key) else { return 0 };
+        self.target(now, lineage.newest).saturating_sub(self.idle(lineage.newest))
+    }
+
+    fn wants(&self, now: Time, key: PoolKey) -> Wants {
+        let mut wants = Wants::default();
+        let Some(pool) = self.pools.get(&key) else { return wants };
+        if self.draining {
+            return wants;
+        }
+        let idle = self.idle(key);
+        let (floor, target) = (self.floor(now, key), self.target(now, key));
+        wants.counts = [
+            self.waiters.uncovered(key).map_or(0, |(count, _)| count),
+            floor.saturating_sub(idle),
+            target.saturating_sub(idle.max(floor)),
+        ];
+        if wants.total() == 0 {
+            return wants;
+        }
+        wants.limit(pool.circuit.allows(now));
+        wants.again_at = pool.circuit.retry_at(now);
+        if wants.counts[2] > 0 {
+            match pool.pacing.allows(now, &pool.settings.pace, self.acquired(key)) {
+                Ok(allowed) => wants.counts[2] = wants.counts[2].min(allowed),
+                Err(due) => {
+                    wants.counts[2] = 0;
+                    wants.again_at = Some(due);
+                }
+            }
+        }
+        wants
+    }
+
+    fn acquired(&self, key: PoolKey) -> Option<Time> {
+        self.lineage(key)?.demand.latest()
+    }
+
+    /// Gives one build place away, or has a warm zygote make room. Returns whether it did either.
+    pub(super) fn build_one(&mut self, now: Time, effects: &mut Vec<Effect>) -> bool {
+        let totals = self.slots.totals();
+        let places = self.limits.builds_max.max(1).saturating_sub(totals.spawning);
+        let room = self.limits.zygotes_max.saturating_sub(totals.filled);
+        let next = Class::ALL
+            .into_iter()
+            .find_map(|class| self.turns[class as usize].next().map(|pool| (class, pool)));
+        match next {
+            None => false,
+            Some(_) if places == 0 => false,
+            Some((class, pool)) if room > 0 => {
+                self.build(now, class, pool, effects);
+                true
+            }
+            Some(_) => self.give_way(now, places, effects),
+        }
+    }
+
+    fn build(&mut self, now: Time, class: Class, key: PoolKey, effects: &mut Vec<Effect>) {
+        let acquired = self.acquired(key);
+        let Some(pool) = self.pools.get_mut(&key) else { return };
+        let turn = self.turns[class as usize].taken(pool.uid);
+        match class {
+            Class::Waiters => {}
+            Class::Floor => pool.turns[0] = turn,
+            Class::Target => {
+                pool.turns[1] = turn;
+                pool.pacing.ordered(now, &pool.settings.pace, acquired);
+            }
+        }
+        let deadline = now.after(pool.settings.spawn_timeout);
+        let slot = self.slots.spawn(now, key, deadline);
+        pool.circuit.tried(slot);
+        effects.push(Effect::Spawn { pool: key, slot });
+        self.touch(key);
+    }
+
+    /// There is no room at all: a warm zygote that its pool does not need for its floor is destroyed
+    /// for a pool that is below its own; for a waiter, any other as well, of the pool that has the
+    /// most. As many zygotes as are on their way out anyhow are not asked for again, nor more than
+    /// can be built at once.
+    fn give_way(&mut self, now: Time, places: u32, effects: &mut Vec<Effect>) -> bool {
+        let [for_waiters, for_floors, _] = &self.turns;
+        let (waiters, floors) = (for_waiters.wanted(), for_floors.wanted());
+        let expected = u64::from(self.slots.totals().dying);
+        if expected >= (waiters + floors).min(u64::from(places)) {
+            return false;
+        }
+        let mut victim = self.spare.highest();
+        if expected < waiters {
+            victim = victim.or_else(|| self.warm.highest());
+        }
+        let Some(slot) = victim.and_then(|pool| self.slots.of(pool).stalest()) else {
+            return false;
+        };
+        self.end(now, slot, None, effects);
+        true
+    }
+
+    /// Destroys a zygote that is beyond the target, one per tick. Returns when the next one's time
+    /// is up.
+    pub(super) fn shrink(
+        &mut self,
+        now: Time,
+        key: PoolKey,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Time> {
+        let excess = self.idle(key).saturating_sub(self.target(now, key));
+        let stalest = self.slots.of(key).stalest().filter(|_| excess > 0);
+        let pool = self.pools.get_mut(&key)?;
+        let Some(slot) = stalest else {
+            pool.excess_since = None;
+            return None;
+        };
+        let since = *pool.excess_since.get_or_insert(now);
+        let due = since.after(pool.settings.pace.tick);
+        if now < due {
+            return Some(due);
+        }
+        pool.excess_since = Some(now);
+        self.end(now, slot, None, effects);
+        None
+    }
+
+    /// Says which pools could spare what.
+    pub(super) fn rank(&mut self, now: Time, key: PoolKey) {
+        let warm = self.slots.of(key).warm();
+        let spare = self.idle(key).saturating_sub(self.floor(now, key)).min(warm);
+        self.warm.set(key, warm);
+        self.spare.set(key, spare);
+    }
+
+    /// How many zygotes a pool is to have warm in any case: at most `max`.
+    pub(super) fn floor(&self, now: Time, key: PoolKey) -> u32 {
+        let Some(Pool { settings, retired: false, .. }) = self.pools.get(&key) else { return 0 };
+        let reserved = self.lineage(key).map_or(0, |lineage| lineage.reservations.total());
+        let min = if self.sleeps_at(key).is_some_and(|at| at <= now) { 0 } else { settings.min };
+        if self.draining { 0 } else { min.max(reserved).min(settings.max) }
+    }
+
+    /// How many zygotes a pool is to have warm: what it has learned, at least its floor and at most
+    /// `max`.
+    pub(super) fn target(&self, now: Time, key: PoolKey) -> u32 {
+        let Some(Pool { settings, retired: false, .. }) = self.pools.get(&key) else { return 0 };
+        let floor = self.floor(now, key);
+        if self.draining || self.sleeps_at(key).is_some_and(|at| at <= now) {
+            return floor;
+        }
+        let learned = self.lineage(key).map(|lineage| lineage.demand.target(now, &settings.pace).0);
+        learned.unwrap_or(0).max(floor).min(settings.max)
+    }
+
+    /// When a pool goes to sleep, unless something happens: not while anybody has a lease or waits.
+    pub(super) fn sleeps_at(&self, key: PoolKey) -> Option<Time> {
+        let after = self.pools.get(&key)?.settings.pace.sleep?;
+        let lineage = self.lineage(key)?;
+        let busy = |pool: &PoolKey| self.slots.of(*pool).leased() > 0 || self.waiters.of(*pool) > 0;
+        if lineage.members.iter().any(busy) {
+            return None;
+        }
+        Some(lineage.active_at.after(after))
+    }
+}

@@ -1,0 +1,170 @@
+//! The rules of pools that take each other's place.
+
+use super::stories::{PLENTY, Story, denied, granted, settings};
+use super::{Effect, Event, PoolKey, Settings, Time, ms};
+use crate::pool::{ColdReason, Denial, HANDOVER_MAX, Start};
+
+/// A pool with its minimum warm, and a successor that was just told of.
+fn superseded(old: Settings, new: Settings) -> (Story, PoolKey, PoolKey) {
+    let mut story = Story::warm(old);
+    let (old, new) = (story.pool, story.watched.supersede(story.pool, new));
+    story.tell(Event::TimePassed);
+    (story, old, new)
+}
+
+#[test]
+fn the_old_pool_stays_in_force_until_the_new_one_is_as_warm() {
+    let (mut story, old, new) = superseded(settings(2, 9), settings(3, 9));
+    let spawns = story.spawns();
+    assert_eq!(story.builders(), [new; 3]);
+    story.tell(Event::ZygoteReady { slot: spawns[0] });
+    assert_eq!(story.watched.policy.in_force(new), old);
+    assert_eq!(story.counts_of(old).warm, 2);
+    story.tell(Event::ZygoteReady { slot: spawns[1] });
+    assert_eq!(story.watched.policy.in_force(new), new);
+    assert_eq!(story.watched.policy.in_force(old), new);
+    assert_eq!(story.destroyed().len(), 2, "the old ones are of no use");
+    assert!(story.counts_of(old).retired);
+}
+
+#[test]
+fn leases_of_a_retired_pool_finish_and_then_it_is_over() {
+    let mut story = Story::warm(settings(1, 9));
+    let old = story.pool;
+    let slot = story.lease(1);
+    story.ready_all();
+    let new = story.watched.supersede(old, settings(0, 9));
+    story.tell(Event::TimePassed);
+    assert_eq!(story.watched.policy.in_force(new), new, "it wants nothing warm");
+    for dying in story.destroyed() {
+        story.tell(Event::ZygoteGone { slot: dying });
+    }
+    assert_eq!(story.counts_of(old).leased, 1);
+    assert!(!story.watched.policy.is_over(old));
+    story.watched.forget(old);
+    assert_eq!(story.counts_of(old).leased, 1, "what is not over is not forgotten");
+    story.end(slot);
+    assert!(story.watched.policy.is_over(old));
+    story.watched.forget(old);
+    assert_eq!(story.acquire_of(old, 2), [denied(2, Denial::Draining)]);
+}
+
+#[test]
+fn a_retired_pool_serves_its_waiters_cold_and_builds_for_nobody_else() {
+    let mut story = Story::start(settings(2, 9));
+    story.acquire(1);
+    let pool = story.pool;
+    story.watched.retire(pool);
+    story.tell(Event::TimePassed);
+    assert_eq!(story.destroyed().len(), 2, "one of three builds is for the waiter");
+    let first = story.watched.model.known[0];
+    let cold = Start::Cold(ColdReason::Exhausted);
+    assert_eq!(story.tell(Event::ZygoteReady { slot: first }), [granted(1, first, cold)]);
+    story.acquire(2);
+    assert_eq!(story.spawns().len(), 1);
+}
+
+#[test]
+fn a_new_pool_whose_builds_fail_takes_over_and_says_why() {
+    let (mut story, old, new) = superseded(settings(2, 9), settings(1, 9));
+    let slot = story.spawns()[0];
+    let again = story.fail(slot, "no such root")[0];
+    assert_eq!(story.watched.policy.in_force(new), old, "one mishap is none");
+    story.fail(again, "no such root");
+    assert_eq!(story.watched.policy.in_force(new), new);
+    let why = Denial::BuildFailing { reason: "no such root".into() };
+    assert_eq!(story.acquire_of(new, 1), [denied(1, why)]);
+    assert_eq!(story.counts_of(old).warm, 0);
+}
+
+#[test]
+fn a_hand_over_does_not_last_for_ever() {
+    let spawn_timeout = HANDOVER_MAX * 2;
+    let (mut story, old, new) =
+        superseded(settings(2, 9), Settings { spawn_timeout, ..settings(2, 9) });
+    story.live_ms(9_999);
+    assert_eq!(story.watched.policy.in_force(new), old);
+    story.live_ms(1);
+    assert_eq!(story.watched.policy.in_force(new), new);
+}
+
+#[test]
+fn warm_zygotes_of_the_old_pool_make_room_one_for_each() {
+    let (mut story, old, new) = superseded(settings(4, 4), settings(4, 4));
+    let mut effects = story.effects.clone();
+    let mut steps = 0;
+    while story.watched.policy.in_force(new) == old {
+        let counts = (story.counts_of(old), story.counts_of(new));
+        let warm = counts.0.warm + counts.1.warm;
+        assert!(warm + counts.1.spawning + counts.0.dying == 4, "{counts:?}");
+        let Some(effect) = effects.pop() else { panic!("nothing is left to do") };
+        match effect {
+            Effect::Destroy { slot } => story.tell(Event::ZygoteGone { slot }),
+            Effect::Spawn { slot, .. } => story.tell(Event::ZygoteReady { slot }),
+            _ => panic!("{effect:?}"),
+        };
+        effects.extend(story.effects.clone());
+        steps += 1;
+        assert!(steps < 20);
+    }
+    assert!(story.counts_of(new).warm >= 2, "it took over when both had as many");
+}
+
+#[test]
+fn of_three_generations_the_middle_one_is_skipped() {
+    let (mut story, old, middle) = superseded(settings(2, 9), settings(2, 9));
+    let newest = story.watched.supersede(middle, settings(2, 9));
+    story.tell(Event::TimePassed);
+    assert!(story.counts_of(middle).retired);
+    assert_eq!(story.destroyed().len(), 2, "nobody wants what the middle one was building");
+    assert_eq!(story.watched.policy.in_force(newest), old);
+    for slot in story.spawns() {
+        story.tell(Event::ZygoteReady { slot });
+    }
+    assert_eq!(story.watched.policy.in_force(newest), newest);
+}
+
+#[test]
+fn reservations_demand_and_what_was_served_go_on() {
+    let mut story = Story::warm(Settings { ..settings(2, 9) });
+    let old = story.pool;
+    story.lease(1);
+    story.watched.reserve(Time(ms(0)), old, 3, ms(60_000));
+    let new = story.watched.supersede(old, settings(1, 9));
+    story.tell(Event::TimePassed);
+    let known = story.watched.model.known.clone();
+    for slot in known {
+        story.tell(Event::ZygoteReady { slot });
+    }
+    assert_eq!(story.watched.policy.in_force(new), new);
+    assert_eq!(story.counts_of(new).target, 3);
+    assert_eq!(story.counts_of(new).served.warm, 1);
+    assert_eq!(story.counts_of(old).served.warm, 0, "it is counted once");
+}
+
+#[test]
+fn a_pool_that_comes_back_after_it_was_retired_is_in_force_at_once() {
+    let mut story = Story::warm(settings(2, 9));
+    let old = story.pool;
+    story.watched.retire(old);
+    story.tell(Event::TimePassed);
+    let new = story.watched.supersede(old, settings(2, 9));
+    assert_eq!(story.watched.policy.in_force(old), new);
+    story.tell(Event::TimePassed);
+    assert_eq!(story.builders(), [new; 2]);
+}
+
+#[test]
+fn what_is_said_about_an_unknown_pool_changes_nothing() {
+    let mut story = Story::within(PLENTY, settings(0, 9));
+    let unknown = PoolKey(u64::MAX);
+    assert_eq!(story.acquire_of(unknown, 1), [denied(1, Denial::Draining)]);
+    story.tell(Event::TemplateLost { pool: unknown, reason: String::new() });
+    story.watched.retire(unknown);
+    story.watched.forget(unknown);
+    assert_eq!(story.watched.reserve(Time(ms(0)), unknown, 3, ms(9)), 0);
+    let orphan = story.watched.supersede(unknown, settings(3, 9));
+    assert_eq!(story.tell(Event::TimePassed), []);
+    assert_eq!(story.acquire_of(orphan, 1), [denied(1, Denial::Draining)]);
+    assert!(story.watched.policy.is_over(orphan));
+}
