@@ -7,7 +7,10 @@
 //! (namespaces(7)), so a command that nests does not escape them.
 
 use crate::failure::At;
+use crate::sys::file::tell;
 use libc::RLIMIT_NOFILE;
+use nix::errno::Errno;
+use std::ffi::CStr;
 use std::fs;
 use std::io::ErrorKind;
 use zyg_protocol::limits::COMMANDS_MAX;
@@ -25,24 +28,24 @@ const NAMESPACES_MAX: u32 = 1024;
 /// A command that makes itself a user namespace has every capability in that, and with a cgroup
 /// namespace of its own it could mount the host's cgroup tree, where files are checked by kernel
 /// uid: one write to `cgroup.kill` ends what is outside.
-const CGROUP_NAMESPACES: &str = "/proc/sys/user/max_cgroup_namespaces";
+const CGROUP_NAMESPACES: &CStr = c"/proc/sys/user/max_cgroup_namespaces";
 
 /// Namespaces that a command may make in a user namespace of its own.
-const NAMESPACES: [&str; 7] = [
-    "/proc/sys/user/max_user_namespaces",
-    "/proc/sys/user/max_pid_namespaces",
-    "/proc/sys/user/max_mnt_namespaces",
-    "/proc/sys/user/max_net_namespaces",
-    "/proc/sys/user/max_ipc_namespaces",
-    "/proc/sys/user/max_uts_namespaces",
-    "/proc/sys/user/max_time_namespaces",
+const NAMESPACES: [&CStr; 7] = [
+    c"/proc/sys/user/max_user_namespaces",
+    c"/proc/sys/user/max_pid_namespaces",
+    c"/proc/sys/user/max_mnt_namespaces",
+    c"/proc/sys/user/max_net_namespaces",
+    c"/proc/sys/user/max_ipc_namespaces",
+    c"/proc/sys/user/max_uts_namespaces",
+    c"/proc/sys/user/max_time_namespaces",
 ];
 
 /// Instances of inotify that the host allows a user (inotify(7)): 128 by the kernel's own default.
 const INOTIFY_OF_A_USER: &str = "/proc/sys/fs/inotify/max_user_instances";
 
 /// And those of the environment.
-const INOTIFY: &str = "/proc/sys/user/max_inotify_instances";
+const INOTIFY: &CStr = c"/proc/sys/user/max_inotify_instances";
 
 /// Descriptors of a user's that his commands leave free for what hands his leases over.
 const ROOM_MAX: u64 = 1024;
@@ -51,14 +54,23 @@ const ROOM_MAX: u64 = 1024;
 /// are counted, so a sender gets so far beyond its limit.
 const MESSAGE: u64 = 253;
 
+/// What the host allows a user when the template is made, for [`set`]; `None` where the kernel does
+/// not say.
+pub(crate) fn inotify_of_a_user() -> Result<Option<u32>, Failure> {
+    match fs::read_to_string(INOTIFY_OF_A_USER) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        read => Ok(read.at_subject(Step::DropPrivileges, INOTIFY_OF_A_USER)?.trim().parse().ok()),
+    }
+}
+
 /// Sets them. Call where the zygote's own /proc is mounted.
-pub(super) fn set(recipe: &Recipe) -> Result<(), Failure> {
-    write(CGROUP_NAMESPACES, 0)?;
-    if let Some(instances) = read(INOTIFY_OF_A_USER)? {
-        write(INOTIFY, instances / 2)?;
+pub(super) fn set(recipe: &Recipe, inotify_of_a_user: Option<u32>) -> Result<(), Failure> {
+    limit(CGROUP_NAMESPACES, 0)?;
+    if let Some(instances) = inotify_of_a_user {
+        limit(INOTIFY, instances / 2)?;
     }
     if recipe.confinement.command_filters.is_empty() {
-        NAMESPACES.into_iter().try_for_each(|path| write(path, NAMESPACES_MAX))?;
+        NAMESPACES.into_iter().try_for_each(|path| limit(path, NAMESPACES_MAX))?;
     }
     // Otherwise no command can make any: these filters forbid it.
     Ok(())
@@ -81,19 +93,11 @@ pub(super) fn descriptors((soft, hard): (u64, u64)) -> Option<Rlimit> {
     Some(Rlimit { resource: RLIMIT_NOFILE, soft: soft.min(hard), hard })
 }
 
-fn read(path: &str) -> Result<Option<u32>, Failure> {
-    match fs::read_to_string(path) {
+fn limit(path: &CStr, limit: u32) -> Result<(), Failure> {
+    match tell(path, limit.to_string().as_bytes()) {
         // A kernel without it.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        result => Ok(result.at_subject(Step::DropPrivileges, path)?.trim().parse().ok()),
-    }
-}
-
-fn write(path: &str, limit: u32) -> Result<(), Failure> {
-    match fs::write(path, limit.to_string()) {
-        // A kernel without it.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result.at_subject(Step::DropPrivileges, path),
+        Err(Errno::ENOENT) => Ok(()),
+        told => told.at_subject(Step::DropPrivileges, path.to_bytes()),
     }
 }
 

@@ -6,11 +6,12 @@
 
 use crate::template::mode_of;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, mkdirat};
-use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use nix::unistd::{chdir, fchdir};
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -60,43 +61,60 @@ impl Layers {
     ///
     /// # Errors
     /// Those of mkdir(2).
-    pub fn make_directory(&mut self, mode: Mode) -> Result<OwnedFd, Errno> {
-        let name = CString::new(self.next.to_string()).map_err(|_| Errno::EINVAL)?;
+    pub fn make_directory(&mut self, mode: Mode) -> Result<Piece, Errno> {
+        let piece = Piece(self.next);
         self.next += 1;
-        mkdirat(&self.root, name.as_c_str(), mode)?;
-        openat(&self.root, name.as_c_str(), PATH_FLAGS, Mode::empty())
+        mkdirat(&self.root, piece.0.to_string().as_str(), mode)?;
+        Ok(piece)
+    }
+
+    /// Makes a directory in a piece.
+    ///
+    /// # Errors
+    /// Those of mkdir(2).
+    pub fn make_within(&self, piece: Piece, name: &str, mode: Mode) -> Result<(), Errno> {
+        mkdirat(&self.root, format!("{}/{name}", piece.0).as_str(), mode)
     }
 
     /// Shows a piece at `target`.
     ///
     /// # Errors
     /// Those of mount(2).
-    pub fn bind(&self, piece: BorrowedFd<'_>, target: &CStr) -> Result<(), Errno> {
-        mount(Some(through(piece).as_str()), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+    pub fn bind(&self, piece: Piece, target: &CStr) -> Result<(), Errno> {
+        let source = piece.0.to_string();
+        self.within(|| {
+            mount(Some(source.as_str()), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        })
     }
 
     /// Puts a private writable layer over the directory `target`.
     ///
     /// # Errors
     /// Those of mount(2): `EINVAL` where mounts below `target` are locked, since a layer would show
-    /// what they hide.
+    /// what they hide. `ENOENT` where it is no absolute path.
     pub fn cover(&mut self, target: &CStr) -> Result<(), Errno> {
-        let lower = open_path(target)?;
         let path = Path::new(OsStr::from_bytes(target.to_bytes()));
-        let piece = self.make_directory(Mode::S_IRWXU)?;
+        if !path.is_absolute() {
+            return Err(Errno::ENOENT);
+        }
+        let (upper, work) = (format!("{}.upper", self.next), format!("{}.work", self.next));
+        self.next += 1;
         // The upper directory's mode is what the overlay's root shows.
-        mkdirat(&piece, c"upper", Mode::from_bits_truncate(mode_of(path)))?;
-        mkdirat(&piece, c"work", Mode::S_IRWXU)?;
-        let upper = openat(&piece, c"upper", PATH_FLAGS, Mode::empty())?;
-        let work = openat(&piece, c"work", PATH_FLAGS, Mode::empty())?;
-        // By descriptor, since overlayfs would take a comma or colon in a path for its own syntax.
-        let options = format!(
-            "lowerdir={},upperdir={},workdir={},userxattr",
-            through(lower.as_fd()),
-            through(upper.as_fd()),
-            through(work.as_fd()),
-        );
-        mount(Some("zyg"), target, Some("overlay"), PLAIN, Some(options.as_str()))
+        mkdirat(&self.root, upper.as_str(), Mode::from_bits_truncate(mode_of(path)))?;
+        mkdirat(&self.root, work.as_str(), Mode::S_IRWXU)?;
+        let lower = Lower::find(target)?;
+        let options =
+            format!("lowerdir={},upperdir={upper},workdir={work},userxattr", lower.as_option());
+        self.within(|| mount(Some("zyg"), target, Some("overlay"), PLAIN, Some(options.as_str())))
+    }
+
+    /// Runs `act` with the tmpfs as working directory, so that pieces have short names, whatever is
+    /// mounted over it; and not through `/proc`, where every name costs memory for as long as init
+    /// lives.
+    fn within(&self, act: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+        fchdir(&self.root)?;
+        let done = act();
+        chdir(c"/").and(done)
     }
 
     /// Mounts an empty tmpfs at `target`, with the same bounds as the places of [`Layers`] have
@@ -107,6 +125,35 @@ impl Layers {
     pub fn mount_tmpfs(&self, target: &CStr) -> Result<(), Errno> {
         let options = format!("mode=0755{}", self.bounds);
         mount(Some("zyg"), target, Some("tmpfs"), PLAIN, Some(options.as_str()))
+    }
+}
+
+/// A directory of its own in the tmpfs, by its number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece(u32);
+
+/// What is to lie under a layer.
+enum Lower<'a> {
+    Named(&'a str),
+    /// By descriptor, since overlayfs would take a comma, a colon or a backslash in a path for its
+    /// own syntax.
+    Open(OwnedFd),
+}
+
+impl<'a> Lower<'a> {
+    fn find(path: &'a CStr) -> Result<Self, Errno> {
+        match path.to_str() {
+            Ok(name) if !name.contains([',', ':', '\\']) => Ok(Self::Named(name)),
+            _ => open_path(path).map(Self::Open),
+        }
+    }
+
+    fn as_option(&self) -> String {
+        match self {
+            Self::Named(name) => (*name).to_owned(),
+            // proc_pid_fd(5).
+            Self::Open(descriptor) => format!("/proc/self/fd/{}", descriptor.as_raw_fd()),
+        }
     }
 }
 
@@ -128,9 +175,4 @@ const PATH_FLAGS: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O
 
 fn open_path(path: &CStr) -> Result<OwnedFd, Errno> {
     open(path, PATH_FLAGS, Mode::empty())
-}
-
-/// A path to what a descriptor refers to (proc_pid_fd(5)).
-fn through(descriptor: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", descriptor.as_raw_fd())
 }

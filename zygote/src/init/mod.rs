@@ -9,7 +9,7 @@
 //! lifeline must be seen at once, and means exit, which takes every process here down
 //! (pid_namespaces(7)).
 
-mod bounds;
+pub(crate) mod bounds;
 mod children;
 mod exec;
 pub(crate) mod layers;

@@ -11,9 +11,9 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::stat::{Mode, mkdirat, umask};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{sethostname, setsid};
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use zyg_protocol::message::{Authority, Bytes, Confinement, Failure, Network, Step};
 
@@ -27,13 +27,9 @@ const HOST_CONTROLS: [&CStr; 5] =
 pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
     let recipe = setup.recipe;
     sys::privilege::set_name(c"zyg-init");
-    setsid().at(Step::DropPrivileges)?;
     umask(Mode::empty());
     let inside = inside(&recipe.authority, setup.identity);
     write_id_maps(inside, setup.identity)?;
-    if recipe.network == Network::Own {
-        set_up_network()?;
-    }
     let view = &recipe.view;
     let kept = keep_binds(&setup.layout.late)?;
     let mut layers = Layers::create(view.tmp_bytes, view.tmp_inodes).at(Step::Scratch)?;
@@ -45,7 +41,12 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
             .at_subject(Step::Scratch, private.path.to_bytes())?;
     }
     mount_proc().at(Step::Proc)?;
-    bounds::set(recipe)?;
+    if recipe.network == Network::Own {
+        // Through a procfs of its own, since in the host's each file would be one more to look
+        // through for the next zygote.
+        set_up_network()?;
+    }
+    bounds::set(recipe, setup.layout.inotify_of_a_user)?;
     if setup.identity.0 == 0 {
         protect_host_controls().at(Step::Proc)?;
     }
@@ -62,6 +63,10 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
         sethostname(hostname).at_subject(Step::Hostname, hostname)?;
     }
     drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
+    // Last, since the template's session may be at the lowest priority.
+    setsid().at(Step::DropPrivileges)?;
+    // Whoever speaks to init waits for it. Commands start with the default.
+    let _ = sys::process::prefer_short_slices();
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
@@ -101,15 +106,15 @@ fn finish_view(late: &Late, kept: &[(OwnedFd, Bytes)]) -> Result<(), Failure> {
 }
 
 fn mount_private(layers: &mut Layers, private: &PrivatePath, uid: u32) -> Result<(), Errno> {
-    let directory = layers.make_directory(Mode::from_bits_truncate(private.mode))?;
+    let piece = layers.make_directory(Mode::from_bits_truncate(private.mode))?;
     if private.path.as_c_str() == c"/run" {
         // What login would have made there (pam_systemd(8)), and what /var/lock points to.
-        let own = CString::new(format!("user/{uid}")).map_err(|_| Errno::EINVAL)?;
-        mkdirat(&directory, c"user", Mode::from_bits_truncate(0o755))?;
-        mkdirat(&directory, own.as_c_str(), Mode::from_bits_truncate(0o700))?;
-        mkdirat(&directory, c"lock", Mode::from_bits_truncate(0o1777))?;
+        let own = format!("user/{uid}");
+        for (name, mode) in [("user", 0o755), (own.as_str(), 0o700), ("lock", 0o1777)] {
+            layers.make_within(piece, name, Mode::from_bits_truncate(mode))?;
+        }
     }
-    layers.bind(directory.as_fd(), &private.path)
+    layers.bind(piece, &private.path)
 }
 
 fn mount_proc() -> Result<(), Errno> {

@@ -28,7 +28,7 @@ const PLAIN: [&str; 3] = ["proc", "sys", "dev"];
 /// Replaces the root by one in which everything can be written.
 pub(super) fn make_writable(layers: &mut Layers) -> Result<(), Failure> {
     let root = layers.make_directory(Mode::from_bits_truncate(0o755)).at(Step::Root)?;
-    layers.bind(root.as_fd(), PLACE).at(Step::Root)?;
+    layers.bind(root, PLACE).at(Step::Root)?;
     let place = Path::new("/dev/shm");
     for entry in fs::read_dir("/").at_subject(Step::Root, "/")? {
         let entry = entry.at_subject(Step::Root, "/")?;

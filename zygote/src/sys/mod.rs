@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod descriptors;
+pub mod file;
 pub mod mount;
 pub mod net;
 pub mod privilege;

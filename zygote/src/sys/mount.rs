@@ -1,10 +1,13 @@
-//! The file-descriptor mount interface (open_tree(2), move_mount(2), mount_setattr(2); Linux 5.12
-//! for the last one), which neither nix nor libc wraps.
+//! The file-descriptor mount interface (open_tree(2), move_mount(2), fsopen(2), mount_setattr(2);
+//! Linux 5.12 for the last one), which neither nix nor libc wraps.
 #![expect(unsafe_code, reason = "system calls without a wrapper")]
 
 use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 
 /// Attribute bits of mount_setattr(2).
 pub mod attr {
@@ -84,4 +87,68 @@ pub fn attach(tree: BorrowedFd<'_>, target: &CStr) -> Result<(), Errno> {
         )
     };
     Errno::result(result).map(drop)
+}
+
+/// Bytes of the stack of the process that [`new_procfs`] needs for a moment.
+const STACK_BYTES: usize = 16 * 1024;
+
+/// A new instance of procfs for the caller's pid namespace, mounted nowhere. (Mounting one again makes
+/// an instance of its own since Linux 5.8.)
+///
+/// # Errors
+/// Those of fsopen(2), fsconfig(2) and fsmount(2): `EPERM` without `CAP_SYS_ADMIN` over the user
+/// namespaces of the caller's pid and mount namespaces, or where the latter shows no procfs as a whole
+/// (mount_namespaces(7)).
+pub fn own_procfs() -> Result<OwnedFd, Errno> {
+    // SAFETY: the kernel has just made this descriptor for us.
+    detached_procfs().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The same, for a caller without rights over its pid namespace. A child makes one in a pid namespace
+/// that it is born into; it shares the caller's memory and descriptors and is gone when this returns.
+/// Nobody hears of it by SIGCHLD.
+/// The caller must have one thread, as every process of this crate has.
+///
+/// # Errors
+/// As of [`own_procfs`], and those of clone(2).
+pub fn new_procfs() -> Result<OwnedFd, Errno> {
+    let mut made = Err(Errno::ECHILD);
+    let mut stack = vec![0; STACK_BYTES];
+    let child = Box::new(|| {
+        made = detached_procfs();
+        // SAFETY: ends the child without running anything of the parent's exit handlers.
+        unsafe { libc::_exit(0) }
+    });
+    let flags = CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_VM
+        | CloneFlags::CLONE_VFORK
+        | CloneFlags::CLONE_FILES;
+    // SAFETY: with CLONE_VFORK the caller is suspended until the child has exited, so that memory is
+    // not used by both at once; the child runs on a stack of its own, makes system calls and writes
+    // to `made`, which outlives it.
+    let child = unsafe { nix::sched::clone(child, &mut stack, flags, None) }?;
+    // One that was cloned without an exit signal is only waited for by those who ask for such.
+    while waitpid(child, Some(WaitPidFlag::__WALL)) == Err(Errno::EINTR) {}
+    // SAFETY: the kernel has made this descriptor for the table that both share, and nobody else
+    // knows of it.
+    made.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Mounts procfs of the caller's pid namespace, attached to nothing. Makes system calls only.
+fn detached_procfs() -> Result<RawFd, Errno> {
+    const CREATE: libc::c_uint = 6;
+    const CLOSE_ON_EXEC: libc::c_uint = 1;
+    let attributes = attr::NOSUID | attr::NODEV | attr::NOEXEC;
+    let nothing = ptr::null::<libc::c_char>();
+    // SAFETY: a C string, integers, and null where the command takes nothing (fsconfig(2)).
+    unsafe {
+        let opened = libc::syscall(libc::SYS_fsopen, c"proc".as_ptr(), CLOSE_ON_EXEC);
+        let context = Errno::result(opened)?;
+        let created = libc::syscall(libc::SYS_fsconfig, context, CREATE, nothing, nothing, 0);
+        let mounted = Errno::result(created)
+            .map(|_| libc::syscall(libc::SYS_fsmount, context, CLOSE_ON_EXEC, attributes))
+            .and_then(Errno::result);
+        libc::close(context as RawFd);
+        mounted.map(|fd| fd as RawFd)
+    }
 }

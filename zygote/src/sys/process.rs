@@ -44,11 +44,24 @@ const ZYGOTE_NAMESPACES: i32 = libc::CLONE_NEWUSER
 ///
 /// With `own_network` the child has a network namespace of its own as well.
 pub fn clone_zygote(own_network: bool) -> Result<Cloned, Errno> {
+    let network = if own_network { libc::CLONE_NEWNET } else { 0 };
+    clone_into(ZYGOTE_NAMESPACES | network)
+}
+
+/// Clones the caller, as fork(2) does, into a pid namespace of its own, which the caller's user
+/// namespace owns. The caller must be single-threaded.
+///
+/// # Errors
+/// As of [`clone_zygote`].
+pub fn fork_apart() -> Result<Cloned, Errno> {
+    clone_into(libc::CLONE_NEWPID)
+}
+
+fn clone_into(namespaces: i32) -> Result<Cloned, Errno> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all of clone_args is integers, for which zero is a value.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    let network = if own_network { libc::CLONE_NEWNET } else { 0 };
-    arguments.flags = (ZYGOTE_NAMESPACES | network | libc::CLONE_PIDFD) as u64;
+    arguments.flags = (namespaces | libc::CLONE_PIDFD) as u64;
     arguments.pidfd = &raw mut pidfd as u64;
     arguments.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM the child has a copy of the caller's memory, stack included, and
@@ -125,14 +138,23 @@ pub enum Reaped {
     None,
 }
 
-/// Takes one ended child, without waiting (wait4(2)).
+/// Takes one ended child, without waiting (wait4(2)). The kernel looks at one after the other.
 pub fn reap() -> Reaped {
+    reap_of(-1)
+}
+
+/// Takes this child if it has ended, without waiting and without a look at the others.
+pub fn reap_child(child: Pid) -> Reaped {
+    reap_of(child.as_raw())
+}
+
+fn reap_of(which: libc::pid_t) -> Reaped {
     let mut status = 0;
     // SAFETY: all of rusage is integers, for which zero is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     loop {
         // SAFETY: both pointers outlive the call.
-        let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
+        let pid = unsafe { libc::wait4(which, &raw mut status, libc::WNOHANG, &raw mut usage) };
         match Errno::result(pid) {
             Ok(0) => return Reaped::Running,
             Ok(pid) => {
@@ -186,14 +208,84 @@ pub fn reset_signals() {
 }
 
 /// Resets what else every command would inherit from whoever started the server: execution domain
-/// (personality(2)), nice value and the out-of-memory killer's preference. Where the caller lacks
-/// the right to undo one of them it stays.
+/// (personality(2)), scheduling policy, slice, nice value and the out-of-memory killer's preference.
+/// Where the caller lacks the right to undo one of them it stays.
 pub fn reset_scheduling() {
     // SAFETY: integers only.
     unsafe { libc::personality(0) };
     // SAFETY: integers only.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    let _ = schedule(Schedule { slice_ns: DEFAULT_SLICE_NS, inherited: true });
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+}
+
+/// Lets the calling process go first when it wakes, in exchange for shorter turns: slices of 100 µs,
+/// the shortest there are, under the default policy (EEVDF, sched(7); Linux 6.12, no effect before).
+/// What it forks starts with the defaults.
+///
+/// For a process that does little at a time and that others wait for.
+///
+/// # Errors
+/// Those of sched_setattr(2).
+pub fn prefer_short_slices() -> Result<(), Errno> {
+    const SLICE_NS: u64 = 100_000;
+    schedule(Schedule { slice_ns: SLICE_NS, inherited: false })
+}
+
+/// Stands back for whoever else wants to run (nice(2)), for good where the caller has no right to
+/// undo it; also where the kernel weighs whole sessions against each other (sched(7), "The autogroup
+/// feature"), if the caller leads one.
+pub fn stand_back() {
+    const NICEST: libc::c_int = 19;
+    // SAFETY: integers only.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICEST) };
+    let leads = nix::unistd::getsid(None).is_ok_and(|session| session == nix::unistd::getpid());
+    if leads {
+        // There may be no such thing.
+        let _ = weigh_session(NICEST);
+    }
+}
+
+/// Sets the nice value of the session that the caller leads, as one among sessions (sched(7), "The
+/// autogroup feature"). It can be taken back, unlike that of a process.
+///
+/// # Errors
+/// `ENOENT` without that feature, `EAGAIN` within 100 ms of another such change on the machine.
+pub fn weigh_session(nice: i32) -> Result<(), Errno> {
+    let written = std::fs::write("/proc/self/autogroup", nice.to_string());
+    written.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+}
+
+/// The kernel chooses.
+const DEFAULT_SLICE_NS: u64 = 0;
+
+/// How a process of the default policy runs.
+struct Schedule {
+    slice_ns: u64,
+    /// Whether what it forks runs so too.
+    inherited: bool,
+}
+
+/// Sets policy and slice of the calling process and keeps its nice value (sched_setattr(2)).
+fn schedule(wanted: Schedule) -> Result<(), Errno> {
+    // SAFETY: all of sched_attr is integers, for which zero is a value.
+    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
+    let size = size_of_val(&attributes) as u32;
+    // SAFETY: the kernel writes no more than `size` bytes, and the structure outlives the call.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0)
+    })?;
+    attributes.size = size;
+    attributes.sched_policy = libc::SCHED_OTHER as u32;
+    attributes.sched_priority = 0;
+    attributes.sched_runtime = wanted.slice_ns;
+    attributes.sched_deadline = 0;
+    attributes.sched_period = 0;
+    attributes.sched_flags =
+        if wanted.inherited { 0 } else { libc::SCHED_FLAG_RESET_ON_FORK as u64 };
+    // SAFETY: the kernel reads `size` bytes of it.
+    Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) })
+        .map(drop)
 }
 
 /// Goes on in a child with a session of its own and no descriptor but the standard streams; the
@@ -260,4 +352,78 @@ pub fn fork() -> Result<Forked, Errno> {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: ends the process; nothing of it runs any more.
     unsafe { libc::_exit(code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    /// Policy, nice value and slice of the calling thread, as the kernel has them.
+    fn seen() -> (u32, i32, u64) {
+        // SAFETY: all of sched_attr is integers, for which zero is a value.
+        let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
+        let size = size_of_val(&attributes);
+        // SAFETY: the kernel writes no more than `size` bytes, and the structure outlives the call.
+        let read =
+            unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) };
+        assert_eq!(read, 0, "{}", Errno::last());
+        (attributes.sched_policy, attributes.sched_nice, attributes.sched_runtime)
+    }
+
+    /// In a thread of its own, which the kernel schedules for itself.
+    fn apart<T: Send>(act: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| scope.spawn(act).join().unwrap())
+    }
+
+    #[test]
+    fn short_slices_are_for_the_caller_alone() {
+        apart(|| {
+            let before = seen();
+            prefer_short_slices().unwrap();
+            let after = seen();
+            // Before Linux 6.12 there is no slice to be seen.
+            assert!(after.2 == 100_000 || after == before, "{after:?}");
+            assert_eq!((after.0, after.1), (before.0, before.1));
+            assert_eq!(apart(seen), before);
+        });
+    }
+
+    #[test]
+    fn scheduling_is_reset_to_what_the_kernel_starts_with() {
+        apart(|| {
+            let before = seen();
+            let batch = libc::sched_param { sched_priority: 0 };
+            // SAFETY: reads one sched_param, which outlives the call.
+            let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const batch) };
+            assert_eq!(set, 0);
+            assert_ne!(seen(), before, "the control");
+            reset_scheduling();
+            assert_eq!(seen(), before);
+        });
+    }
+
+    #[test]
+    fn who_stands_back_is_the_nicest() {
+        apart(|| {
+            stand_back();
+            assert_eq!(seen().1, 19);
+        });
+    }
+
+    #[test]
+    fn a_new_procfs_is_nobodys_child_and_of_no_process() {
+        // Without the rights, as an ordinary user, there is none, and nothing is left of the attempt.
+        match crate::sys::mount::new_procfs() {
+            Ok(procfs) => {
+                let flags = nix::fcntl::OFlag::O_RDONLY;
+                let mode = nix::sys::stat::Mode::empty();
+                assert!(nix::fcntl::openat(procfs.as_fd(), "sys/net/ipv4", flags, mode).is_ok());
+                let own = std::process::id().to_string();
+                let found = nix::fcntl::openat(procfs.as_fd(), own.as_str(), flags, mode);
+                assert_eq!(found.unwrap_err(), Errno::ENOENT);
+            }
+            Err(errno) => assert_eq!(errno, Errno::EPERM),
+        }
+    }
 }

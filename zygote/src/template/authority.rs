@@ -10,6 +10,7 @@
 //! child that stays in the outer user namespace.
 
 use crate::failure::{At, failure};
+use crate::sys;
 use crate::sys::process::{self, Forked};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
@@ -180,12 +181,13 @@ pub(super) fn as_slice<T>(
 /// Maps one uid and one gid of the outer user namespace, those that the caller has, to what they
 /// are to be seen as (user_namespaces(7)).
 pub(crate) fn write_id_maps(inside: (u32, u32), outside: (u32, u32)) -> Result<(), Failure> {
+    let line = |inside, outside| format!("{inside} {outside} 1");
     for (file, line) in [
-        ("/proc/self/setgroups", "deny".to_owned()),
-        ("/proc/self/uid_map", format!("{} {} 1", inside.0, outside.0)),
-        ("/proc/self/gid_map", format!("{} {} 1", inside.1, outside.1)),
+        (c"/proc/self/setgroups", "deny".to_owned()),
+        (c"/proc/self/uid_map", line(inside.0, outside.0)),
+        (c"/proc/self/gid_map", line(inside.1, outside.1)),
     ] {
-        fs::write(file, line).at_subject(Step::IdMaps, file)?;
+        sys::file::tell(file, line.as_bytes()).at_subject(Step::IdMaps, file.to_bytes())?;
     }
     Ok(())
 }

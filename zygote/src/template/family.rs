@@ -1,7 +1,8 @@
 //! The template's children: cloning zygotes, ending them, and knowing when each is gone.
 
+use super::Layout;
 use super::authority::{Slice, Stock, as_slice};
-use super::{Layout, Namespaces};
+use super::network::Networks;
 use crate::failure::{At, failure};
 use crate::init;
 use crate::sys::process::{self, Cloned, Reaped};
@@ -9,7 +10,7 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, getgid, getuid};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zyg_protocol::message::{Failure, Recipe, Step};
 use zyg_protocol::socket::pair;
 
@@ -29,13 +30,24 @@ struct Member {
 }
 
 /// Living zygotes, and the slices that they use.
+///
+/// By number, which is a zygote's until it is reaped here. With a descriptor for each, every clone
+/// would copy them all, and every zygote close them all.
 pub(super) struct Family {
-    by_slot: HashMap<u64, OwnedFd>,
+    by_slot: HashMap<u64, Pid>,
     by_pid: HashMap<Pid, Member>,
     stock: Option<Stock>,
     /// The template's own uid and gid.
     own: (u32, u32),
+    /// Since when a child may have ended that nobody has looked at.
+    unsure_since: Option<Instant>,
 }
+
+/// Children that are all looked at whenever one has ended: 20 ns each.
+const FEW: usize = 128;
+
+/// How long an end may stay unnoticed among more than that, where one signal stood for several.
+const UNSURE_MAX: Duration = Duration::from_millis(5);
 
 impl Family {
     /// None yet. Call with the template's final identity.
@@ -45,6 +57,7 @@ impl Family {
             by_pid: HashMap::new(),
             stock: recipe.authority.slices.map(|_| Stock::new(&recipe.authority)),
             own: (getuid().as_raw(), getgid().as_raw()),
+            unsure_since: None,
         }
     }
 
@@ -54,19 +67,19 @@ impl Family {
         &mut self,
         slot: u64,
         lifeline: OwnedFd,
-        namespaces: &Namespaces,
+        networks: &mut Networks,
         layout: &Layout,
         recipe: &Recipe,
     ) -> Result<Born, Failure> {
         let Some(stock) = &mut self.stock else {
-            return clone(self.own, None, lifeline, namespaces, layout, recipe);
+            return clone(self.own, None, lifeline, networks, layout, recipe);
         };
         let Some(slice) = stock.take() else {
             let subject = b"with a subordinate id of its own: all are in use (see subuid(5))";
             return Err(failure(Step::Clone, subject, Errno::EAGAIN));
         };
         let born = as_slice(slice, self.own, || {
-            clone((slice.uid, slice.gid), Some(slice), lifeline, namespaces, layout, recipe)
+            clone((slice.uid, slice.gid), Some(slice), lifeline, networks, layout, recipe)
         });
         if born.is_err() {
             stock.give_back(slice);
@@ -75,36 +88,69 @@ impl Family {
         born
     }
 
+    /// How many live.
+    pub fn len(&self) -> usize {
+        self.by_pid.len()
+    }
+
     /// Remembers a zygote until it is reaped.
     pub fn adopt(&mut self, slot: u64, born: Born) {
-        self.by_slot.insert(slot, born.pidfd);
+        self.by_slot.insert(slot, born.pid);
         self.by_pid.insert(born.pid, Member { slot, slice: born.slice });
     }
 
     /// Kills a zygote; the kernel takes the rest of its pid namespace down (pid_namespaces(7)).
     pub fn destroy(&self, slot: u64) {
-        let Some(pidfd) = self.by_slot.get(&slot) else {
+        let Some(pid) = self.by_slot.get(&slot) else {
             return;
         };
-        if let Err(errno) = process::kill(pidfd.as_fd()) {
+        let killed = process::open(*pid).and_then(|pidfd| process::kill(pidfd.as_fd()));
+        if let Err(errno) = killed {
             log::error!("failed to kill the zygote of slot {slot:#x}: {errno}");
         }
     }
 
     /// The slots whose zygotes are gone, with all their processes: an init is reaped only after
     /// the last process of its namespace.
-    pub fn reap(&mut self) -> Vec<u64> {
+    ///
+    /// `told` are the children that signals have told of; there may be more, for one signal can
+    /// stand for several. Among few children all are looked for at once.
+    pub fn reap(&mut self, told: &[Pid]) -> Vec<u64> {
+        if self.by_pid.len() <= FEW {
+            return self.reap_all();
+        }
+        self.unsure_since.get_or_insert_with(Instant::now);
+        let ended = told.iter().filter_map(|child| match process::reap_child(*child) {
+            Reaped::Ended(ended) => Some(ended.pid),
+            Reaped::Running | Reaped::None => None,
+        });
+        let ended: Vec<Pid> = ended.collect();
+        ended.into_iter().filter_map(|pid| self.forget(pid)).collect()
+    }
+
+    /// How long until all children are to be looked at, because one may have ended untold.
+    pub fn unsure_for(&self) -> Option<Duration> {
+        self.unsure_since.map(|since| UNSURE_MAX.saturating_sub(since.elapsed()))
+    }
+
+    /// As [`Self::reap`], whatever signals have told.
+    pub fn reap_all(&mut self) -> Vec<u64> {
+        self.unsure_since = None;
         let mut gone = Vec::new();
         while let Reaped::Ended(ended) = process::reap() {
-            if let Some(Member { slot, slice }) = self.by_pid.remove(&ended.pid) {
-                self.by_slot.remove(&slot);
-                if let (Some(stock), Some(slice)) = (&mut self.stock, slice) {
-                    stock.give_back(slice);
-                }
-                gone.push(slot);
-            }
+            gone.extend(self.forget(ended.pid));
         }
         gone
+    }
+
+    /// Lets go of what a reaped child had, and returns its slot if it was a zygote.
+    fn forget(&mut self, pid: Pid) -> Option<u64> {
+        let Member { slot, slice } = self.by_pid.remove(&pid)?;
+        self.by_slot.remove(&slot);
+        if let (Some(stock), Some(slice)) = (&mut self.stock, slice) {
+            stock.give_back(slice);
+        }
+        Some(slot)
     }
 }
 
@@ -113,22 +159,21 @@ fn clone(
     identity: (u32, u32),
     slice: Option<Slice>,
     lifeline: OwnedFd,
-    namespaces: &Namespaces,
+    networks: &mut Networks,
     layout: &Layout,
     recipe: &Recipe,
 ) -> Result<Born, Failure> {
     let (channel, init_channel) = pair().at(Step::Sockets)?;
     let start = Instant::now();
-    let own_network = namespaces.zygote_owns_network();
-    let (pid, pidfd) =
-        namespaces.in_zygote_network(|| match process::clone_zygote(own_network) {
-            // The child never returns from here: it is not the template any more.
-            Ok(Cloned::Child) => {
-                let setup = init::Setup { layout, recipe, identity, start };
-                init::main(lifeline, init_channel, &setup)
-            }
-            Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd)),
-            Err(errno) => Err(errno).at(Step::Clone),
-        })?;
+    let own_network = networks.zygote_owns();
+    let (pid, pidfd) = networks.in_zygotes(|| match process::clone_zygote(own_network) {
+        // The child never returns from here: it is not the template any more.
+        Ok(Cloned::Child) => {
+            let setup = init::Setup { layout, recipe, identity, start };
+            init::main(lifeline, init_channel, &setup)
+        }
+        Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd)),
+        Err(errno) => Err(errno).at(Step::Clone),
+    })?;
     Ok(Born { pid, pidfd, channel, slice })
 }

@@ -10,38 +10,48 @@ mod authority;
 mod etc;
 mod family;
 mod namespaces;
+mod network;
 mod parts;
+mod priority;
+mod stock;
 mod tree;
 
 use crate::failure::{At, failure};
 use crate::sys;
 use family::Family;
+use namespaces::Namespaces;
+use network::Networks;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use priority::Priority;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zyg_protocol::codec::{decode, encode};
 use zyg_protocol::limits::{HEADER_BYTES, MESSAGE_BYTES_MAX};
 use zyg_protocol::message::{Bytes, Failure, FromTemplate, Recipe, Step, ToTemplate, Tree};
 use zyg_protocol::socket::{ReceiveError, borrow, receive, send};
 
 pub(crate) use authority::write_id_maps;
-pub(crate) use namespaces::{Namespaces, set_up_network};
+pub(crate) use network::set_up as set_up_network;
 pub(crate) use parts::{Late, cover_empty};
 pub(crate) use tree::{Layout, PrivatePath, mode_of};
 
 /// The argument that makes the binary take this role.
 pub const ROLE: &str = "template";
 
+/// What ps(1) shows it as.
+const NAME: &std::ffi::CStr = c"zyg-template";
+
 /// Runs the role, with the link to the server as standard input, until the server hangs up.
 #[must_use]
 pub fn main() -> ExitCode {
     sys::process::reset_signals();
     sys::process::reset_scheduling();
-    sys::privilege::set_name(c"zyg-template");
+    sys::privilege::set_name(NAME);
     let link = sys::descriptors::take_inherited(0).and_then(|link| {
         sys::descriptors::close_stdin()?;
         Ok(Link { socket: link, buffer: vec![0; MESSAGE_BYTES_MAX] })
@@ -134,7 +144,9 @@ fn announced(buffer: &[u8]) -> &[u8] {
 struct Template {
     layout: Layout,
     namespaces: Namespaces,
+    networks: Networks,
     family: Family,
+    priority: Priority,
     children: SignalFd,
     recipe: Recipe,
 }
@@ -147,7 +159,8 @@ impl Template {
         let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
         // A session of its own: no terminal, no process group shared with whoever started it.
         let _ = nix::unistd::setsid();
-        let mut namespaces = Namespaces::create(recipe.network)?;
+        let mut namespaces = Namespaces::create()?;
+        let networks = Networks::create(&recipe)?;
         let layout = Layout::build(&recipe)?;
         namespaces.tree_is_built()?;
         install_filters(&recipe.confinement.filters)?;
@@ -155,7 +168,8 @@ impl Template {
             SignalFd::with_flags(&child_mask()?, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
                 .at(Step::Events)?;
         let family = Family::new(&recipe);
-        Ok(Self { layout, namespaces, family, children, recipe })
+        let priority = Priority::default();
+        Ok(Self { layout, namespaces, networks, family, priority, children, recipe })
     }
 
     fn serve(mut self, mut link: Link) -> ExitCode {
@@ -165,7 +179,7 @@ impl Template {
                 PollFd::new(link.socket.as_fd(), readable),
                 PollFd::new(self.children.as_fd(), readable),
             ];
-            match poll(&mut fds, PollTimeout::NONE) {
+            match poll(&mut fds, timeout(self.family.unsure_for())) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => {
                     log::error!("failed to wait for events: {errno}");
@@ -175,10 +189,11 @@ impl Template {
             let [asked, ended] =
                 fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
             if ended {
-                while let Ok(Some(_)) = self.children.read_signal() {}
-                for slot in self.family.reap() {
-                    link.send(&FromTemplate::Gone { slot });
-                }
+                let told = self.ended_children();
+                report_gone(&link, self.family.reap(&told));
+            }
+            if self.family.unsure_for().is_some_and(|left| left.is_zero()) {
+                report_gone(&link, self.family.reap_all());
             }
             if asked {
                 let Some((message, descriptors)) = link.receive() else {
@@ -189,10 +204,22 @@ impl Template {
         }
     }
 
+    /// The children that signals have told of since the last look.
+    fn ended_children(&mut self) -> Vec<Pid> {
+        let mut told = Vec::new();
+        while let Ok(Some(signal)) = self.children.read_signal() {
+            told.push(Pid::from_raw(signal.ssi_pid as i32));
+        }
+        told
+    }
+
     fn handle(&mut self, message: ToTemplate, descriptors: Vec<OwnedFd>, link: &Link) {
         match message {
             ToTemplate::Build(_) => log::error!("the server asked for a second tree; ignored"),
-            ToTemplate::Spawn { slot } => self.spawn(slot, descriptors, link),
+            ToTemplate::Spawn { slot, urgent } => {
+                self.priority.suit(urgent);
+                self.spawn(slot, descriptors, link);
+            }
             ToTemplate::Destroy { slot } => self.family.destroy(slot),
             ToTemplate::Open { ticket, trees } => self.open(ticket, &trees, link),
         }
@@ -201,7 +228,7 @@ impl Template {
     fn spawn(&mut self, slot: u64, descriptors: Vec<OwnedFd>, link: &Link) {
         let spawned = match <[OwnedFd; 1]>::try_from(descriptors) {
             Ok([lifeline]) => {
-                self.family.spawn(slot, lifeline, &self.namespaces, &self.layout, &self.recipe)
+                self.family.spawn(slot, lifeline, &mut self.networks, &self.layout, &self.recipe)
             }
             Err(_) => Err(failure(Step::Sockets, b"whose lifeline did not arrive", Errno::EMFILE)),
         };
@@ -210,6 +237,7 @@ impl Template {
                 let fds = [born.pidfd.as_fd(), born.channel.as_fd()];
                 let told = link.send_with(&FromTemplate::Spawned { slot }, &fds);
                 self.family.adopt(slot, born);
+                self.networks.prepare_for(self.family.len());
                 if let Err(failure) = told {
                     // It ends by itself, once the server has let go of its lifeline.
                     link.send(&FromTemplate::SpawnFailed { slot, failure });
@@ -230,6 +258,18 @@ impl Template {
             link.send(&FromTemplate::OpenFailed { ticket, failure });
         }
     }
+}
+
+fn report_gone(link: &Link, slots: Vec<u64>) {
+    for slot in slots {
+        link.send(&FromTemplate::Gone { slot });
+    }
+}
+
+/// For poll(2), never shorter.
+fn timeout(left: Option<Duration>) -> PollTimeout {
+    let left = left.map(|left| left.as_micros().div_ceil(1000));
+    left.map_or(PollTimeout::NONE, |ms| u16::try_from(ms).map_or(PollTimeout::MAX, Into::into))
 }
 
 /// Once here, for every zygote and command to inherit. A fresh keyring first, since the filter may

@@ -61,6 +61,8 @@ pub(crate) struct Layout {
     pub read_only: Vec<Bytes>,
     /// What lies in a place that each zygote makes anew, and so has to be put there by each.
     pub late: Late,
+    /// Instances of inotify that the host allows a user.
+    pub inotify_of_a_user: Option<u32>,
 }
 
 impl Layout {
@@ -95,7 +97,13 @@ impl Layout {
         let mut late = parts::place(view, &binds)?;
         late.read_only = exceptions;
         make_read_only(c"/").at(Step::EnterRoot)?;
-        let mut layout = Self { private, layered: Vec::new(), read_only: Vec::new(), late };
+        let mut layout = Self {
+            private,
+            layered: Vec::new(),
+            read_only: Vec::new(),
+            late,
+            inotify_of_a_user: crate::init::bounds::inotify_of_a_user()?,
+        };
         for path in &view.layered {
             layout.add_layered(path)?;
         }

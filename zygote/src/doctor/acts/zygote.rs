@@ -115,7 +115,7 @@ fn build(link: &OwnedFd, recipe: Recipe) -> Done {
 fn order_zygote(link: &OwnedFd) -> Result<OwnedFd, Trouble> {
     let (ours, theirs) = pair().doing("make a pair of sockets")?;
     let mut bytes = Vec::new();
-    encode(&ToTemplate::Spawn { slot: 1 }, &mut bytes)
+    encode(&ToTemplate::Spawn { slot: 1, urgent: true }, &mut bytes)
         .map_err(|error| Trouble::plain(format!("failed to order a zygote: {error}")))?;
     send(link.as_fd(), &bytes, &[theirs.as_fd()]).doing("order a zygote")?;
     Ok(ours)
