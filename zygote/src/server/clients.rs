@@ -4,7 +4,7 @@ use super::Server;
 use super::listener::{Door, Peer};
 use super::sessions::{OUTBOX_MAX, Pending, Session};
 use super::tokens::{Key, Source};
-use super::wire::{Wire, receive_bare};
+use super::wire::{Wire, WireError, receive_bare};
 use crate::pool::Event;
 use nix::errno::Errno;
 use std::collections::{HashMap, HashSet};
@@ -94,7 +94,11 @@ impl Server {
             match receive_bare(session.wire.socket().as_fd(), &mut self.buffer) {
                 Ok(0) => return self.close_session(key),
                 Ok(bytes) => match decode(&self.buffer[..bytes]) {
-                    Ok(request) => self.request(key, request),
+                    Ok(request) => {
+                        self.request(key, request);
+                        // What is asked next is answered as things stand after this.
+                        self.settle();
+                    }
                     Err(DecodeError::Version { got }) => {
                         return self.refuse(key, Refusal::WrongVersion { got, want: WIRE_VERSION });
                     }
@@ -126,7 +130,20 @@ impl Server {
     /// Sends a reply with what rides along. A client that cannot be told anything is let go.
     pub(super) fn reply(&mut self, key: Key, reply: &Reply, descriptors: Vec<OwnedFd>) {
         let Some(session) = self.sessions.arena.get_mut(key) else { return };
-        if let Err(error) = session.wire.send(reply, descriptors, &mut self.scratch) {
+        let sent = session.wire.send(reply, descriptors, &mut self.scratch);
+        self.let_go_unless(sent, key);
+    }
+
+    /// The same for the answer to an acquire that was let in.
+    pub(super) fn answer(&mut self, key: Key, answer: &Reply, descriptors: Vec<OwnedFd>) {
+        let Some(session) = self.sessions.arena.get_mut(key) else { return };
+        let sent = session.wire.send_promised(answer, descriptors, &mut self.scratch);
+        self.let_go_unless(sent, key);
+    }
+
+    fn let_go_unless(&mut self, sent: Result<(), WireError>, key: Key) {
+        let Some(session) = self.sessions.arena.get(key) else { return };
+        if let Err(error) = sent {
             let client = session.peer.told(session.wire.socket());
             log::info!("lost {client}: {error}");
             self.close_session(key);
@@ -152,9 +169,9 @@ impl Server {
         for pending in session.pending.into_values() {
             match pending {
                 Pending::Opening { ticket } => drop(self.opening.remove(&ticket)),
-                Pending::Waiting { pool, waiter } => {
+                Pending::Waiting { waiter } => {
                     self.waiting.remove(&waiter);
-                    self.tell(pool, Event::WaiterLeft { waiter });
+                    self.tell(Event::WaiterLeft { waiter });
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What the pools order, carried out. What fails comes back to them as an event.
+//! What the policy orders, carried out. What fails comes back to it as an event.
 
 use super::sessions::Pending;
 use super::templates::NO_DESCRIPTOR;
@@ -10,70 +10,70 @@ use std::time::Duration;
 use zyg_protocol::message::{ColdReason, Denial, Granted, LeaseId, Reply, Start, ToTemplate};
 
 impl Server {
-    pub(super) fn carry_out(&mut self, pool: usize, effect: Effect) {
+    pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Spawn { slot } => self.spawn(pool, slot),
-            Effect::Grant { waiter, slot, start } => self.grant(pool, waiter, slot, start),
+            Effect::Spawn { pool, slot } => self.spawns.push((pool, slot)),
+            Effect::Grant { waiter, slot, start } => self.grant(waiter, slot, start),
             Effect::Deny { waiter, why } => self.turn_away(waiter, why),
-            Effect::Destroy { slot } => self.destroy(pool, slot),
+            Effect::Destroy { slot } => self.destroy(slot),
         }
     }
 
-    fn spawn(&mut self, pool: usize, slot: SlotKey) {
-        let ordered = self.ensure_template(pool).and_then(|()| self.order_spawn(pool, slot));
-        let entry = &mut self.pools.entries[pool];
-        match (ordered, entry.template) {
-            (Ok(()), Some(template)) => drop(entry.parents.insert(slot, template)),
-            (Ok(()), None) => {}
-            (Err(reason), _) => self.tell(pool, Event::SpawnFailed { slot, reason }),
+    /// Orders what the policy wants built: last in a turn, so that nobody's grant waits for it.
+    pub(super) fn order_spawns(&mut self) {
+        while !self.spawns.is_empty() {
+            for (pool, slot) in std::mem::take(&mut self.spawns) {
+                let ordered =
+                    self.ensure_template(pool).and_then(|()| self.order_spawn(pool, slot));
+                if let Err(reason) = ordered {
+                    self.tell(Event::SpawnFailed { slot, reason });
+                }
+            }
+            self.settle();
         }
     }
 
     /// The hand-over: one message to the client, with the zygote's channel and pidfd.
-    fn grant(&mut self, pool: usize, waiter: WaiterKey, slot: SlotKey, start: pool::Start) {
-        let key = self.pools.entries[pool].zygotes.get(&slot).copied();
-        let waiting = self.waiting.remove(&waiter);
-        let zygote = key.and_then(|key| self.pools.zygotes.get_mut(key));
-        let Some(waiting) = waiting else {
+    fn grant(&mut self, waiter: WaiterKey, slot: SlotKey, start: pool::Start) {
+        let Some(waiting) = self.waiting.remove(&waiter) else {
             // The waiter hung up in this very turn: what it would have got ends with it.
-            return self.tell(pool, Event::LeaseEnded { slot });
+            return self.tell(Event::LeaseEnded { slot });
         };
-        let lease = LeaseId(self.last_number + 1);
-        self.last_number += 1;
-        let handed = zygote.and_then(|zygote| {
+        let lease = LeaseId(self.number());
+        let ordered = self.pools.ordered.get(&slot).and_then(|it| Some((it.pool, it.zygote?)));
+        let handed = ordered.and_then(|(pool, key)| {
+            let zygote = self.pools.zygotes.get_mut(key)?;
             let pidfd = zygote.pidfd.try_clone().ok()?;
             zygote.lease = Some(lease);
-            Some((zygote.channel.take()?, pidfd))
+            Some((pool, zygote.channel.take()?, pidfd))
         });
-        let Some((channel, pidfd)) = handed else {
-            self.forget_pending(&waiting);
-            let reason = NO_DESCRIPTOR.to_owned();
-            self.deny(waiting.session, waiting.request, Denial::BuildFailing { reason });
-            return self.tell(pool, Event::LeaseEnded { slot });
-        };
-        let now = self.now();
-        let asked = waiting.time_ms.map(Duration::from_millis);
-        let time = [asked, self.pools.entries[pool].time].into_iter().flatten().min();
-        let deadline = time.map(|time| now.after(time));
-        if let Some(deadline) = deadline {
-            self.lease_deadlines.insert((deadline, lease));
-        }
-        self.leases.insert(lease, Lease { session: waiting.session, pool, slot, deadline });
         self.forget_pending(&waiting);
-        if let Some(session) = self.sessions.arena.get_mut(waiting.session) {
-            session.leases.insert(lease);
-        }
+        let Some((pool, channel, pidfd)) = handed else {
+            let reason = NO_DESCRIPTOR.to_owned();
+            self.answer_denied(waiting.session, waiting.request, Denial::BuildFailing { reason });
+            return self.tell(Event::LeaseEnded { slot });
+        };
+        let (now, entry) = (self.now(), &self.pools[pool]);
+        let asked = waiting.time_ms.map(Duration::from_millis);
+        let deadline = [asked, entry.time].into_iter().flatten().min().map(|time| now.after(time));
         let waited = now.0.saturating_sub(waiting.arrived.0);
         let granted = Granted {
             request: waiting.request,
             lease,
             start: said_start(start),
             waited_us: waited.as_micros() as u64,
-            start_in: instead_of_cwd(&self.pools.entries[pool].writable),
-            attach: waiting.view.settled(&self.pools.entries[pool].writable),
+            start_in: instead_of_cwd(&entry.writable),
+            attach: waiting.view.settled(&entry.writable),
         };
+        if let Some(deadline) = deadline {
+            self.lease_deadlines.insert((deadline, lease));
+        }
+        self.leases.insert(lease, Lease { session: waiting.session, slot, deadline });
+        if let Some(session) = self.sessions.arena.get_mut(waiting.session) {
+            session.leases.insert(lease);
+        }
         let descriptors: Vec<OwnedFd> = [channel, pidfd].into_iter().chain(waiting.trees).collect();
-        self.reply(waiting.session, &Reply::Granted(granted), descriptors);
+        self.answer(waiting.session, &Reply::Granted(granted), descriptors);
     }
 
     fn forget_pending(&mut self, waiting: &super::Waiting) {
@@ -89,33 +89,37 @@ impl Server {
         self.forget_pending(&waiting);
         let denial = match why {
             pool::Denial::QueueFull { waiters } => Denial::QueueFull { waiters },
+            pool::Denial::QuotaExceeded { what, limit } => {
+                Denial::QuotaExceeded { what: what.to_owned(), limit }
+            }
             pool::Denial::DeadlineExpired => {
                 Denial::DeadlineExpired { wait_ms: waiting.wait_ms.unwrap_or(0) }
             }
             pool::Denial::Draining => Denial::Draining,
             pool::Denial::BuildFailing { reason } => Denial::BuildFailing { reason },
         };
-        self.deny(waiting.session, waiting.request, denial);
+        self.answer_denied(waiting.session, waiting.request, denial);
     }
 
     /// The template kills its own child. When that template is no more, the end of the lifeline
     /// does; one that never came to be is gone already.
-    fn destroy(&mut self, pool: usize, slot: SlotKey) {
-        let entry = &self.pools.entries[pool];
-        let parent = entry.parents.get(&slot).copied();
-        if parent.is_some() && parent == entry.template {
-            let order = ToTemplate::Destroy { slot: slot.0 };
-            let ordered = self.pools.order(pool, &order, Vec::new(), &mut self.scratch);
-            if let (Err(error), Some(template)) = (ordered, parent) {
+    fn destroy(&mut self, slot: SlotKey) {
+        self.spawns.retain(|(_, unordered)| *unordered != slot);
+        let Some(ordered) = self.pools.ordered.get(&slot) else { return self.gone(slot) };
+        let (pool, parent, zygote) = (ordered.pool, ordered.parent, ordered.zygote);
+        if self.pools[pool].template == Some(parent) {
+            let (order, now) = (ToTemplate::Destroy { slot: slot.0 }, self.now());
+            let sent = self.pools.order(pool, &order, Vec::new(), now, &mut self.scratch);
+            if let Err(error) = sent {
                 log::error!("failed to order the end of a zygote: {error}");
                 // It reads nothing any more.
-                self.template_lost(template);
+                self.template_lost(parent);
             }
             return;
         }
-        match entry.zygotes.get(&slot).copied() {
+        match zygote {
             Some(key) => self.destroy_orphan(key),
-            None => self.gone(pool, slot),
+            None => self.gone(slot),
         }
     }
 
@@ -128,7 +132,7 @@ impl Server {
         if let Some(session) = self.sessions.arena.get_mut(lease.session) {
             session.leases.remove(&id);
         }
-        self.tell(lease.pool, Event::LeaseEnded { slot: lease.slot });
+        self.tell(Event::LeaseEnded { slot: lease.slot });
     }
 }
 

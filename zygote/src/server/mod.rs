@@ -6,12 +6,14 @@
 //! grants. Nothing here clones, mounts, or waits for anything but poll(2).
 
 mod clients;
+mod due;
 mod effects;
 mod held;
 mod listener;
 mod orphans;
 mod pools;
 mod recipes;
+mod reload;
 mod requests;
 mod sessions;
 mod shutdown;
@@ -27,7 +29,7 @@ pub use listener::{ListenError, Listener};
 
 use crate::config::Config;
 use crate::filter::{FilterError, Filters};
-use crate::pool::{Effect, Event, Time, WaiterKey};
+use crate::pool::{Effect, Event, PoolKey, SlotKey, Time, WaiterKey};
 use held::{Held, Leave};
 use listener::Door;
 use mio::unix::SourceFd;
@@ -37,7 +39,7 @@ use pools::Pools;
 use sessions::Sessions;
 use shutdown::Phase;
 use signals::Signals;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -87,6 +89,15 @@ pub enum ServerError {
     NoSuchUser(String),
 }
 
+/// How a server has ended that was told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Leases that were ended because the time to drain was over.
+    pub leases_ended: u32,
+    /// Environments that were left because their end did not come.
+    pub stuck: u32,
+}
+
 /// Readiness events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
@@ -103,6 +114,8 @@ struct Server {
     sessions_max: usize,
     sessions: Sessions,
     pools: Pools,
+    /// Users to be warm for however long they have not asked.
+    preforked: HashSet<u32>,
     signals: Signals,
     /// Acquires in a pool's queue.
     waiting: HashMap<WaiterKey, Waiting>,
@@ -119,13 +132,19 @@ struct Server {
     /// Soft and hard descriptor limit that the server was started with.
     nofile: (u64, u64),
     phase: Phase,
+    /// Who asked to drain, to be told when it is over.
+    drained_for: Vec<(tokens::Key, RequestId)>,
+    /// Leases that were ended because the time to drain was over.
+    leases_ended: u32,
     idle_since: Time,
     ready_told: bool,
     watchdog: Option<Duration>,
     watchdog_next: Time,
-    /// Events for pools that are still to be told.
-    queue: VecDeque<(usize, Event)>,
+    /// Events that the policy is still to be told.
+    queue: VecDeque<Event>,
     effects: Vec<Effect>,
+    /// Zygotes that are still to be ordered.
+    spawns: Vec<(PoolKey, SlotKey)>,
     scratch: Vec<u8>,
     buffer: Vec<u8>,
 }
@@ -147,7 +166,7 @@ struct Waiting {
 #[derive(Debug)]
 struct Opening {
     session: tokens::Key,
-    pool: usize,
+    pool: PoolKey,
     first_use: bool,
     acquire: Acquire,
     view: View,
@@ -167,8 +186,7 @@ impl Opening {
 #[derive(Debug)]
 struct Lease {
     session: tokens::Key,
-    pool: usize,
-    slot: crate::pool::SlotKey,
+    slot: SlotKey,
     deadline: Option<Time>,
 }
 
@@ -176,21 +194,26 @@ struct Lease {
 ///
 /// # Errors
 /// See [`ServerError`]. What concerns one client or one pool is never one: it is told there.
-pub fn run(options: Options) -> Result<(), ServerError> {
+pub fn run(options: Options) -> Result<Ended, ServerError> {
     let mut server = Server::new(options)?;
-    server.prefork()?;
+    server.know_users()?;
+    server.prefork();
+    server.settle();
+    server.order_spawns();
     server.serve()
 }
 
 impl Server {
     fn new(options: Options) -> Result<Self, ServerError> {
         nix::sys::prctl::set_child_subreaper(true).map_err(ServerError::Subreaper)?;
+        // Everybody waits for this process. Where the kernel knows no slices, it waits as others do.
+        let _ = crate::sys::process::prefer_short_slices();
         let nofile = raise_descriptor_limit();
         let poll = Poll::new().map_err(ServerError::Loop)?;
         let signals = Signals::install().map_err(ServerError::Loop)?;
         let filters = compile_filters(&options.config)?;
         let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 3);
-        let sessions_max = sessions_max(&options.config, nofile.1);
+        let (limits, sessions_max) = reload::shares(&options.config, nofile.1);
         let server = Self {
             poll,
             config: options.config,
@@ -202,7 +225,8 @@ impl Server {
             door: Door::Watched,
             sessions_max,
             sessions: Sessions::default(),
-            pools: Pools::default(),
+            pools: Pools::new(limits),
+            preforked: HashSet::new(),
             signals,
             waiting: HashMap::new(),
             opening: HashMap::new(),
@@ -214,12 +238,15 @@ impl Server {
             uid: nix::unistd::getuid().as_raw(),
             nofile,
             phase: Phase::Serving,
+            drained_for: Vec::new(),
+            leases_ended: 0,
             idle_since: Time::default(),
             ready_told: false,
             watchdog,
             watchdog_next: Time::default(),
             queue: VecDeque::new(),
             effects: Vec::new(),
+            spawns: Vec::new(),
             scratch: Vec::with_capacity(1024),
             buffer: vec![0; MESSAGE_BYTES_MAX],
         };
@@ -230,29 +257,14 @@ impl Server {
         Ok(server)
     }
 
-    /// Makes the pools that are to be warm before anybody asks.
-    fn prefork(&mut self) -> Result<(), ServerError> {
-        let mut uids = Vec::new();
-        if self.uid != 0 || self.private {
-            uids.push(self.uid);
-        }
-        for name in &self.config.server.prefork_for {
-            match nix::unistd::User::from_name(name) {
-                Ok(Some(user)) => uids.push(user.uid.as_raw()),
-                _ => return Err(ServerError::NoSuchUser(name.clone())),
-            }
-        }
-        for uid in uids {
-            match self.pool_for(crate::config::DEFAULT_PROFILE, uid) {
-                Ok(_) => log::info!("keeping environments warm for uid {uid}"),
-                Err(denial) => log::error!("nothing is kept warm for uid {uid}: {denial}"),
-            }
-        }
-        self.settle();
-        Ok(())
+    /// Whether all users exist that are to find environments warm.
+    fn know_users(&self) -> Result<(), ServerError> {
+        let known = |name: &String| matches!(nix::unistd::User::from_name(name), Ok(Some(_)));
+        let unknown = self.config.server.prefork_for.iter().find(|name| !known(name));
+        unknown.map_or(Ok(()), |name| Err(ServerError::NoSuchUser(name.clone())))
     }
 
-    fn serve(mut self) -> Result<(), ServerError> {
+    fn serve(mut self) -> Result<Ended, ServerError> {
         let mut events = Events::with_capacity(EVENTS);
         // Where nothing is to be warm first, no event will come to tell it after.
         self.tell_readiness();
@@ -271,9 +283,11 @@ impl Server {
             self.hear_the_unread();
             self.take_due();
             self.settle();
+            self.order_spawns();
+            self.bury_pools();
             self.tell_readiness();
-            if self.is_over() {
-                return Ok(());
+            if let Some(ended) = self.over() {
+                return Ok(ended);
             }
         }
     }
@@ -300,21 +314,21 @@ impl Server {
         self.settle();
     }
 
-    /// Tells the pools what is queued, and carries out what they order, until nothing is left.
+    /// Tells the policy what is queued, and carries out what it orders, until nothing is left.
     fn settle(&mut self) {
-        while let Some((pool, event)) = self.queue.pop_front() {
+        while let Some(event) = self.queue.pop_front() {
             let now = self.now();
             let mut effects = std::mem::take(&mut self.effects);
-            self.pools.entries[pool].policy.handle(now, event, &mut effects);
+            self.pools.policy.handle(now, event, &mut effects);
             for effect in effects.drain(..) {
-                self.carry_out(pool, effect);
+                self.carry_out(effect);
             }
             self.effects = effects;
         }
     }
 
-    fn tell(&mut self, pool: usize, event: Event) {
-        self.queue.push_back((pool, event));
+    fn tell(&mut self, event: Event) {
+        self.queue.push_back(event);
     }
 
     /// Time since the start: the one clock of the server.
@@ -368,13 +382,4 @@ fn raise_descriptor_limit() -> (u64, u64) {
         }
         Err(_) => (1024, 1024),
     }
-}
-
-/// Sessions for which there are descriptors, beside those of the zygotes: three each.
-fn sessions_max(config: &Config, descriptors: u64) -> usize {
-    /// For the loop, the listener, templates, logs and what is in flight.
-    const RESERVED: u64 = 128;
-    let zygotes = config.profiles.values().map(|profile| u64::from(profile.pool.max)).max();
-    let spare = descriptors.saturating_sub(3 * zygotes.unwrap_or(0) + RESERVED);
-    spare.max(16).try_into().unwrap_or(usize::MAX)
 }

@@ -15,13 +15,16 @@ impl Server {
     /// not see the end of its lifeline, so it is killed as well, where the server may.
     pub(super) fn destroy_orphan(&mut self, key: Key) {
         let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
-        let (pool, slot) = (zygote.pool, zygote.slot);
+        let slot = zygote.slot;
         let lifeline = zygote.lifeline.take();
+        let pool = self.pools.ordered.get(&slot).map(|ordered| ordered.pool);
+        let uid = pool.map(|pool| self.pools[pool].uid);
+        let Some(zygote) = self.pools.zygotes.get(key) else { return };
         // Only with authority that the template had itself, and only what it can have made: its user
         // may have taken hold of it and sent the pidfd of somebody else's process.
         let own = descends_from(zygote.pidfd.as_fd(), std::process::id());
         if own == Some(true)
-            && self.pools.entries[pool].uid == self.uid
+            && uid == Some(self.uid)
             && let Err(errno) = crate::sys::process::kill(zygote.pidfd.as_fd())
         {
             log::debug!("an orphaned zygote is left to its lifeline: {errno}");
@@ -31,7 +34,7 @@ impl Server {
         }
         if own == Some(false) {
             log::error!("a template has reported a zygote that it had not made");
-            return self.gone(pool, slot);
+            return self.gone(slot);
         }
         let Some(zygote) = self.pools.zygotes.get(key) else { return };
         match self.watch(&zygote.pidfd, Source::Remains(key)) {
@@ -40,16 +43,16 @@ impl Server {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => {
                 log::error!("failed to watch an orphaned zygote: {error}");
-                self.gone(pool, slot);
+                self.gone(slot);
             }
         }
     }
 
     pub(super) fn remains_gone(&mut self, key: Key) {
         let Some(zygote) = self.pools.zygotes.get(key) else { return };
-        let (pool, slot) = (zygote.pool, zygote.slot);
+        let slot = zygote.slot;
         self.unwatch(&zygote.pidfd);
-        self.gone(pool, slot);
+        self.gone(slot);
     }
 }
 

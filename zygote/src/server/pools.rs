@@ -1,28 +1,29 @@
-//! The pools, each with the template and the zygotes that it decides about.
+//! The pools, each with the template and the zygotes that the policy decides about.
 
 use super::recipes::{self, Facts};
 use super::slices::{self, Reserved};
 use super::tokens::{Arena, Key};
 use super::visible::Writable;
 use super::wire::{Wire, WireError};
-use crate::config::{Profile, Quota};
+use crate::config::{self, Config, Profile};
 use crate::filter::Filters;
-use crate::pool::{Pool, Settings, SlotKey};
-use std::collections::HashMap;
+use crate::pool::{Limits, Policy, PoolKey, Quota, Settings, SlotKey, Time};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{Index, IndexMut};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use zyg_protocol::message::{LeaseId, Recipe, ToTemplate};
 
-/// How long a zygote may take to get ready. Two hundred times what a slow machine needs.
-const SPAWN_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// Orders that may wait for a template that is busy: one for each slot that a pool may have, twice.
 const TEMPLATE_OUTBOX_MAX: usize = 1 << 18;
+
+/// How long a template may leave orders unanswered, and not say anything at all. Twenty times what
+/// the slowest step of a zygote takes on a machine that is loaded beyond use.
+pub(super) const TEMPLATE_SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// A zygote as the server knows it.
 #[derive(Debug)]
 pub(super) struct Zygote {
-    pub pool: usize,
     pub slot: SlotKey,
     /// Dropped to end it when no template is left to kill it. End of file here means it has ended.
     pub lifeline: Option<OwnedFd>,
@@ -37,64 +38,128 @@ pub(super) struct Zygote {
 /// A template that runs, or is on its way to.
 #[derive(Debug)]
 pub(super) struct Template {
-    pub pool: usize,
+    pub pool: PoolKey,
     pub pid: u32,
+    /// The process, to end it where the end of its wire does not.
+    pub pidfd: OwnedFd,
     pub wire: Wire,
     /// Whether its tree is prepared.
     pub ready: bool,
+    /// Orders that it has not answered yet.
+    pub owes: u32,
+    /// When it was last heard, or first owed something after that.
+    pub silent_since: Time,
 }
 
-/// One profile and uid.
+/// What a template was ordered to put into a slot, until nothing is left there.
+#[derive(Debug)]
+pub(super) struct Ordered {
+    pub pool: PoolKey,
+    /// Which template.
+    pub parent: Key,
+    /// The server's end of the lifeline, until the zygote is reported.
+    pub lifeline: Option<OwnedFd>,
+    /// The zygote, once it is.
+    pub zygote: Option<Key>,
+}
+
+/// One generation of one profile, for one uid.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub profile: String,
     pub uid: u32,
-    pub policy: Pool,
+    /// How often the profile had changed when this was made.
+    pub generation: u32,
+    /// What it was made from, to see whether that has changed.
+    made_from: (Profile, Filters),
     pub recipe: Recipe,
     pub writable: Writable,
     /// How long a lease of it lasts at most.
     pub time: Option<Duration>,
-    pub quota: Quota,
     /// Subordinate ids, kept as long as the pool.
-    pub _reserved: Option<Reserved>,
+    _reserved: Option<Reserved>,
     pub template: Option<Key>,
     /// Why the latest template could not be used.
     pub template_error: Option<String>,
-    pub zygotes: HashMap<SlotKey, Key>,
-    /// Which template was told to fill a slot, until nothing is left in it.
-    pub parents: HashMap<SlotKey, Key>,
-    /// The server's ends of lifelines whose zygotes are ordered and not reported yet.
-    pub lifelines: HashMap<SlotKey, OwnedFd>,
 }
 
-/// All pools. One is never removed, so its number stays its name.
-#[derive(Debug, Default)]
+/// What a pool is made from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Making<'a> {
+    pub name: &'a str,
+    pub profile: &'a Profile,
+    pub filters: &'a Filters,
+    pub uid: u32,
+    /// Soft and hard descriptor limit that the server was started with.
+    pub nofile: (u64, u64),
+    /// Whether the user is to find it warm however long he has not asked.
+    pub sleepless: bool,
+}
+
+/// All pools.
+#[derive(Debug)]
 pub(super) struct Pools {
-    pub entries: Vec<Entry>,
+    /// What decides about them.
+    pub policy: Policy,
+    entries: BTreeMap<PoolKey, Entry>,
+    /// The latest generation for a profile and uid.
+    newest: HashMap<(String, u32), PoolKey>,
+    /// Those that are to be forgotten when nothing of them is left.
+    retiring: Vec<PoolKey>,
     pub templates: Arena<Template>,
     pub zygotes: Arena<Zygote>,
+    pub ordered: HashMap<SlotKey, Ordered>,
     /// Templates that had more to say than one turn allows.
     pub unheard: Vec<Key>,
 }
 
+impl Index<PoolKey> for Pools {
+    type Output = Entry;
+
+    fn index(&self, pool: PoolKey) -> &Entry {
+        self.entries.get(&pool).expect("a pool stays as long as something of it is left")
+    }
+}
+
+impl IndexMut<PoolKey> for Pools {
+    fn index_mut(&mut self, pool: PoolKey) -> &mut Entry {
+        self.entries.get_mut(&pool).expect("a pool stays as long as something of it is left")
+    }
+}
+
 impl Pools {
-    /// The number of the pool for this profile and uid, if there is one.
-    pub fn find(&self, profile: &str, uid: u32) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.uid == uid && entry.profile == profile)
+    /// None yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            policy: Policy::new(limits),
+            entries: BTreeMap::new(),
+            newest: HashMap::new(),
+            retiring: Vec::new(),
+            templates: Arena::default(),
+            zygotes: Arena::default(),
+            ordered: HashMap::new(),
+            unheard: Vec::new(),
+        }
     }
 
-    /// Makes a pool, empty and without a template.
+    /// All of them, the oldest first.
+    pub fn entries(&self) -> impl Iterator<Item = (PoolKey, &Entry)> {
+        self.entries.iter().map(|(pool, entry)| (*pool, entry))
+    }
+
+    /// The latest pool for this profile and uid, if there is one.
+    pub fn find(&self, profile: &str, uid: u32) -> Option<PoolKey> {
+        // A pair of borrowed parts cannot be looked up, and there are few.
+        let mut newest = self.newest.iter();
+        newest.find(|((name, of), _)| *of == uid && name == profile).map(|(_, pool)| *pool)
+    }
+
+    /// Makes a pool, empty and without a template; in the place of the one that there is, if there is.
     ///
     /// # Errors
     /// Why environments of this profile cannot be had, in words for a client.
-    pub fn add(
-        &mut self,
-        name: &str,
-        profile: &Profile,
-        uid: u32,
-        nofile: (u64, u64),
-        filters: &Filters,
-    ) -> Result<usize, String> {
+    pub fn add(&mut self, making: Making<'_>) -> Result<PoolKey, String> {
+        let Making { name, profile, filters, uid, nofile, .. } = making;
         let reserved = if recipes::wants_slices(profile) {
             // One more, for the template itself.
             Some(slices::reserve(profile.pool.max + 1)?)
@@ -103,46 +168,95 @@ impl Pools {
         };
         let slices = reserved.as_ref().map(|reserved| reserved.slices);
         let (recipe, writable) = recipes::recipe(profile, &Facts { uid, nofile, filters, slices });
-        let settings = Settings {
-            min: profile.pool.min,
-            max: profile.pool.max,
-            waiters_max: profile.pool.waiters_max,
-            spawn_timeout: SPAWN_TIMEOUT,
+        let settings = settings(profile, making.sleepless);
+        let (pool, generation) = match self.find(name, uid) {
+            Some(old) => {
+                self.retiring.push(old);
+                (self.policy.supersede(old, settings), self[old].generation + 1)
+            }
+            None => (self.policy.add(uid, settings), 0),
         };
-        self.entries.push(Entry {
+        self.newest.insert((name.to_owned(), uid), pool);
+        let entry = Entry {
             profile: name.to_owned(),
             uid,
-            policy: Pool::new(settings),
+            generation,
+            made_from: (profile.clone(), filters.clone()),
             recipe,
             writable,
             time: profile.limits.time,
-            quota: profile.quota,
             _reserved: reserved,
             template: None,
             template_error: None,
-            zygotes: HashMap::new(),
-            parents: HashMap::new(),
-            lifelines: HashMap::new(),
-        });
-        Ok(self.entries.len() - 1)
+        };
+        self.entries.insert(pool, entry);
+        Ok(pool)
     }
 
-    /// Sends an order to a pool's template, with what rides along. A pool without one gets nothing; nor does one whose
-    /// template has just ended, which is yet to be heard of and may have said why.
+    /// The latest pools whose profiles are not what they were made from any more, or are no more.
+    pub fn outdated(&self, config: &Config, filters: &HashMap<String, Filters>) -> Vec<PoolKey> {
+        let outdated = |pool: &PoolKey| {
+            let (profile, compiled) = &self[*pool].made_from;
+            let name = &self[*pool].profile;
+            config.profiles.get(name) != Some(profile) || filters.get(name) != Some(compiled)
+        };
+        let mut pools: Vec<_> = self.newest.values().copied().filter(outdated).collect();
+        pools.sort_unstable();
+        pools
+    }
+
+    /// Grants nothing more of a pool than what waits for it already.
+    pub fn retire(&mut self, pool: PoolKey) {
+        self.policy.retire(pool);
+        self.retiring.push(pool);
+        self.newest.retain(|_, newest| *newest != pool);
+    }
+
+    /// Whether there are retired pools.
+    pub fn is_retiring(&self) -> bool {
+        !self.retiring.is_empty()
+    }
+
+    /// Takes out the retired pools of which nothing is left, but for those that `needed` names, and
+    /// returns their templates.
+    pub fn bury(&mut self, needed: impl Fn(PoolKey) -> bool) -> Vec<Key> {
+        let policy = &mut self.policy;
+        let over = |pool: &PoolKey| policy.is_over(*pool) && !needed(*pool);
+        let (over, left) = self.retiring.iter().copied().partition::<Vec<_>, _>(over);
+        self.retiring = left;
+        let mut templates = Vec::new();
+        for pool in over {
+            policy.forget(pool);
+            templates.extend(self.entries.remove(&pool).and_then(|entry| entry.template));
+        }
+        templates
+    }
+
+    /// Sends an order to a pool's template, with what rides along. A pool without one gets nothing;
+    /// nor does one whose template has just ended, which is yet to be heard of and may have said why.
     ///
     /// # Errors
     /// Those of the wire.
     pub fn order(
         &mut self,
-        pool: usize,
+        pool: PoolKey,
         message: &ToTemplate,
         descriptors: Vec<OwnedFd>,
+        now: Time,
         scratch: &mut Vec<u8>,
     ) -> Result<(), WireError> {
-        let template = self.entries[pool].template.and_then(|key| self.templates.get_mut(key));
-        match template.map(|template| template.wire.send(message, descriptors, scratch)) {
-            None | Some(Err(WireError::Gone(_))) => Ok(()),
-            Some(sent) => sent,
+        let template = self[pool].template.and_then(|key| self.templates.get_mut(key));
+        let Some(template) = template else { return Ok(()) };
+        // The end of a zygote is told whether it was ordered or not.
+        if !matches!(message, ToTemplate::Destroy { .. }) {
+            if template.owes == 0 {
+                template.silent_since = now;
+            }
+            template.owes = template.owes.saturating_add(1);
+        }
+        match template.wire.send(message, descriptors, scratch) {
+            Err(WireError::Gone(_)) => Ok(()),
+            sent => sent,
         }
     }
 
@@ -150,4 +264,23 @@ impl Pools {
     pub fn outbox_max() -> usize {
         TEMPLATE_OUTBOX_MAX
     }
+}
+
+/// What a profile asks of the policy.
+fn settings(profile: &Profile, sleepless: bool) -> Settings {
+    let mut settings = Settings::new(profile.pool.min, profile.pool.max);
+    settings.waiters_max = profile.pool.waiters_max;
+    settings.quota = quota(profile.quota);
+    settings.pace.idle = profile.pool.idle.unwrap_or(settings.pace.idle);
+    settings.pace.sleep = profile.pool.sleep.filter(|_| !sleepless);
+    if !profile.pool.learn {
+        // Every acquire may find nothing beyond `min`.
+        settings.pace.epsilon = 1.0;
+    }
+    settings
+}
+
+/// A quota in the policy's words.
+pub(super) fn quota(quota: config::Quota) -> Quota {
+    Quota { leases: quota.leases, waiters: quota.waiters }
 }

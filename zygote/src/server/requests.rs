@@ -1,43 +1,145 @@
 //! What a client asks, checked and brought to where it is answered.
 
 use super::held::Leave;
+use super::pools::Making;
 use super::sessions::Pending;
 use super::tokens::Key;
 use super::visible::{View, view};
 use super::{Opening, Server, Waiting};
-use crate::config::{DEFAULT_PROFILE, Quota};
-use crate::pool::{Event, Time, WaiterKey};
+use crate::config::DEFAULT_PROFILE;
+use crate::pool::{Event, PoolKey, Time, WaiterKey};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use zyg_protocol::limits::{LABEL_BYTES_MAX, MOUNTS_MAX, PROFILE_NAME_BYTES_MAX, WAIT_MS_MAX};
+use zyg_protocol::limits::{
+    ACQUIRES_MAX, DRAIN_MS_MAX, LABEL_BYTES_MAX, MOUNTS_MAX, PROFILE_NAME_BYTES_MAX,
+    RESERVE_MS_MAX, WAIT_MS_MAX,
+};
 use zyg_protocol::message::{
     Acquire, Denial, LeaseId, Mount, Reply, Request, RequestId, ToTemplate,
 };
 
-/// Unanswered acquires that one session may have. A test framework has one for each thread.
-const PENDING_MAX: usize = 4096;
-
 impl Server {
     pub(super) fn request(&mut self, key: Key, request: Request) {
         match request {
-            Request::Acquire(acquire) => {
-                let id = acquire.request;
-                if let Err(denial) = self.acquire(key, acquire) {
-                    self.deny(key, id, denial);
-                }
-            }
+            Request::Acquire(acquire) => self.acquire_or_deny(key, acquire),
+            Request::AcquireMany { acquire, count } => self.acquire_many(key, &acquire, count),
             Request::Cancel { request } => self.cancel(key, request),
             Request::Release { lease } => self.release(key, lease),
             Request::Status { request } => {
                 let status = self.status();
                 self.reply(key, &Reply::Status { request, status }, Vec::new());
             }
+            Request::Reserve { request, profile, count, ttl_ms } => {
+                let reserved = self.reserve(key, profile.as_deref(), count, ttl_ms);
+                match reserved {
+                    Ok(floor) => {
+                        self.reply(key, &Reply::Reserved { request, floor }, Vec::new());
+                    }
+                    Err(denial) => self.deny(key, request, denial),
+                }
+            }
+            Request::Drain { request, timeout_ms } => {
+                if let Err(denial) = self.drain_for(key, request, timeout_ms) {
+                    self.deny(key, request, denial);
+                }
+            }
         }
+    }
+
+    fn acquire_or_deny(&mut self, key: Key, acquire: Acquire) {
+        let id = acquire.request;
+        if let Err(denial) = self.acquire(key, acquire) {
+            self.deny(key, id, denial);
+        }
+    }
+
+    /// Each of them is an acquire like any other, under a number of its own.
+    fn acquire_many(&mut self, key: Key, acquire: &Acquire, count: u32) {
+        let first = acquire.request;
+        let numbers = first.checked_add(u64::from(count)).map(|end| first..end);
+        let Some(numbers) = numbers.filter(|_| (1..=ACQUIRES_MAX).contains(&count)) else {
+            let reason = format!("environments are asked for by 1 to {ACQUIRES_MAX} at once");
+            return self.deny(key, first, Denial::BadRequest { reason });
+        };
+        let profile = acquire.profile.as_deref().unwrap_or(DEFAULT_PROFILE);
+        let max = self.config.profiles.get(profile).map_or(u32::MAX, |profile| profile.pool.max);
+        let Some(session) = self.sessions.arena.get(key) else { return };
+        let let_in = session.may_ask_for(count as usize);
+        for request in numbers {
+            let acquired = if count > max {
+                let reason = format!(
+                    "{count} environments at once are more than there may be of this profile \
+                     (its pool.max is {max})"
+                );
+                Err(Denial::BadRequest { reason })
+            } else {
+                self.acquire(key, Acquire { request, ..acquire.clone() })
+            };
+            match acquired {
+                Ok(()) => {}
+                Err(denial) if let_in => self.answer_denied(key, request, denial),
+                Err(denial) => self.deny(key, request, denial),
+            }
+        }
+    }
+
+    fn reserve(
+        &mut self,
+        key: Key,
+        profile: Option<&str>,
+        count: u32,
+        ttl_ms: u64,
+    ) -> Result<u32, Denial> {
+        let Some(session) = self.sessions.arena.get(key) else { return Err(Denial::Cancelled) };
+        let uid = session.peer.uid;
+        if ttl_ms > RESERVE_MS_MAX {
+            let reason = "the reservation is for longer than a day".to_owned();
+            return Err(Denial::BadRequest { reason });
+        }
+        if !self.phase.grants() {
+            return Err(Denial::Draining);
+        }
+        let profile = profile.unwrap_or(DEFAULT_PROFILE);
+        self.check_allowed(profile, uid)?;
+        let (pool, _) = self.pool_for(profile, uid)?;
+        let (now, ttl) = (self.now(), Duration::from_millis(ttl_ms));
+        let floor = self.pools.policy.reserve(now, pool, count, ttl);
+        log::info!("{floor} environments of profile {profile} are reserved for uid {uid}");
+        self.tell(Event::TimePassed);
+        Ok(floor)
+    }
+
+    /// Begins to drain, or goes on with it, and answers when it is over.
+    fn drain_for(
+        &mut self,
+        key: Key,
+        request: RequestId,
+        timeout_ms: Option<u64>,
+    ) -> Result<(), Denial> {
+        let Some(session) = self.sessions.arena.get(key) else { return Ok(()) };
+        let uid = session.peer.uid;
+        if uid != 0 && uid != self.uid {
+            return Err(Denial::NotYours { uid, serves: self.uid });
+        }
+        if timeout_ms.is_some_and(|timeout| timeout > DRAIN_MS_MAX) {
+            let reason = "the timeout is longer than a day".to_owned();
+            return Err(Denial::BadRequest { reason });
+        }
+        log::info!("{} asks to drain", self.told(key));
+        self.drained_for.push((key, request));
+        self.drain(timeout_ms.map(Duration::from_millis));
+        Ok(())
     }
 
     pub(super) fn deny(&mut self, key: Key, request: RequestId, denial: Denial) {
         log::debug!("request {request} is denied: {denial}");
         self.reply(key, &Reply::Denied { request, denial }, Vec::new());
+    }
+
+    /// The same for an acquire that was let in.
+    pub(super) fn answer_denied(&mut self, key: Key, request: RequestId, denial: Denial) {
+        log::debug!("request {request} is denied: {denial}");
+        self.answer(key, &Reply::Denied { request, denial }, Vec::new());
     }
 
     fn acquire(&mut self, key: Key, acquire: Acquire) -> Result<(), Denial> {
@@ -48,7 +150,7 @@ impl Server {
         if session.pending.contains_key(&acquire.request) {
             return bad("a request of that number is pending already");
         }
-        if session.pending.len() >= PENDING_MAX {
+        if !session.may_ask_for(1) {
             return bad("more acquires are pending than one session may have");
         }
         if acquire.label.len() > LABEL_BYTES_MAX {
@@ -69,18 +171,15 @@ impl Server {
         }
         let profile = acquire.profile.as_deref().unwrap_or(DEFAULT_PROFILE);
         self.check_allowed(profile, uid)?;
-        let (pool, first_use) = self.pool_for(profile, uid)?;
-        self.check_quota(pool)?;
-        if self.sessions.arena.get(key).is_none() {
-            return Ok(());
-        }
-        let entry = &self.pools.entries[pool];
+        let (newest, first_use) = self.pool_for(profile, uid)?;
+        let pool = self.pools.policy.in_force(newest);
+        let entry = &self.pools[pool];
         if entry.recipe.authority.slices.is_some()
             && acquire.mounts.iter().any(|mount| matches!(mount, Mount::Bind { .. }))
         {
             return bad("this profile shows nothing of the client's, so it takes no bind");
         }
-        let mut view = view(&acquire, &self.pools.entries[pool].writable)
+        let mut view = view(&acquire, &self.pools[pool].writable)
             .map_err(|reason| Denial::BadRequest { reason })?;
         if view.trees.is_empty() {
             let leave = Leave::default();
@@ -92,7 +191,7 @@ impl Server {
         self.ensure_template(pool).map_err(|reason| Denial::BuildFailing { reason })?;
         let order = ToTemplate::Open { ticket, trees: std::mem::take(&mut view.trees) };
         self.pools
-            .order(pool, &order, Vec::new(), &mut self.scratch)
+            .order(pool, &order, Vec::new(), arrived, &mut self.scratch)
             .map_err(|error| Denial::BuildFailing { reason: error.to_string() })?;
         let request = acquire.request;
         let opening = Opening { session: key, pool, first_use, acquire, view, arrived, leave };
@@ -103,25 +202,36 @@ impl Server {
         Ok(())
     }
 
-    /// The pool for a profile and uid, made if need be, and whether it was.
+    /// The latest pool for a profile and uid, made if need be, and whether it was.
     ///
     /// # Errors
     /// No such profile, or one that cannot be had here.
-    pub(super) fn pool_for(&mut self, profile: &str, uid: u32) -> Result<(usize, bool), Denial> {
+    pub(super) fn pool_for(&mut self, profile: &str, uid: u32) -> Result<(PoolKey, bool), Denial> {
         if let Some(pool) = self.pools.find(profile, uid) {
             return Ok((pool, false));
         }
-        let filters = self.filters.get(profile);
-        let (Some(recipe), Some(filters)) = (self.config.profiles.get(profile), filters) else {
+        if !self.config.profiles.contains_key(profile) {
             let known = self.config.profiles.keys().cloned().collect();
             return Err(Denial::NoSuchProfile { asked: profile.to_owned(), known });
+        }
+        let pool = self.add_pool(profile, uid);
+        Ok((pool.map_err(|reason| Denial::BuildFailing { reason })?, true))
+    }
+
+    /// Makes a pool of the configuration's present profile of that name.
+    ///
+    /// # Errors
+    /// Why there is none, in words for a client.
+    pub(super) fn add_pool(&mut self, name: &str, uid: u32) -> Result<PoolKey, String> {
+        let (profile, filters) = (self.config.profiles.get(name), self.filters.get(name));
+        let (Some(profile), Some(filters)) = (profile, filters) else {
+            return Err(format!("there is no profile {name} any more"));
         };
-        let pool = self
-            .pools
-            .add(profile, recipe, uid, self.nofile, filters)
-            .map_err(|reason| Denial::BuildFailing { reason })?;
-        self.tell(pool, Event::TimePassed);
-        Ok((pool, true))
+        let sleepless = uid == self.uid || self.preforked.contains(&uid);
+        let making = Making { name, profile, filters, uid, nofile: self.nofile, sleepless };
+        let pool = self.pools.add(making)?;
+        self.tell(Event::TimePassed);
+        Ok(pool)
     }
 
     /// Whether this uid may ask for the profile: it, or one of its groups, is listed, or nobody is.
@@ -131,30 +241,6 @@ impl Server {
             return Ok(());
         }
         Err(Denial::NotAllowed { profile: profile.to_owned(), uid })
-    }
-
-    /// Whether the pool's user may have one more lease, or wait for one.
-    /// Those that are still to be granted count as well, so that asking for many at once is no way
-    /// around it.
-    fn check_quota(&mut self, pool: usize) -> Result<(), Denial> {
-        if self.pools.entries[pool].quota == Quota::default() {
-            return Ok(());
-        }
-        // What was asked before, in this very turn, is to be counted.
-        self.settle();
-        let opening = self.opening.values().filter(|opening| opening.pool == pool).count() as u32;
-        let entry = &self.pools.entries[pool];
-        let counts = entry.policy.counts();
-        let asked = counts.waiters + opening;
-        let exceeded =
-            |what: &str, limit: u32| Denial::QuotaExceeded { what: what.to_owned(), limit };
-        if let Some(limit) = entry.quota.leases.filter(|limit| counts.leased + asked >= *limit) {
-            return Err(exceeded("leases", limit));
-        }
-        if let Some(limit) = entry.quota.waiters.filter(|limit| asked >= *limit) {
-            return Err(exceeded("waiters", limit));
-        }
-        Ok(())
     }
 
     /// Goes on with an acquire whose mount sources are open.
@@ -178,14 +264,14 @@ impl Server {
         if let Some(session) = self.sessions.arena.get_mut(opening.session) {
             session.pending.remove(&opening.acquire.request);
         }
-        self.deny(opening.session, opening.acquire.request, denial);
+        self.answer_denied(opening.session, opening.acquire.request, denial);
     }
 
     #[expect(clippy::too_many_arguments, reason = "all of a request on its way into the queue")]
     fn enqueue(
         &mut self,
         session: Key,
-        pool: usize,
+        pool: PoolKey,
         first_use: bool,
         acquire: &Acquire,
         view: View,
@@ -201,9 +287,9 @@ impl Server {
         let waiting = Waiting { session, request, arrived, wait_ms, time_ms, view, trees, _leave };
         self.waiting.insert(waiter, waiting);
         if let Some(session) = self.sessions.arena.get_mut(session) {
-            session.pending.insert(request, Pending::Waiting { pool, waiter });
+            session.pending.insert(request, Pending::Waiting { waiter });
         }
-        self.tell(pool, Event::AcquireRequested { waiter, deadline, first_use });
+        self.tell(Event::AcquireRequested { pool, waiter, deadline, first_use });
     }
 
     fn cancel(&mut self, key: Key, request: RequestId) {
@@ -212,9 +298,9 @@ impl Server {
         let Some(pending) = session.pending.remove(&request) else { return };
         match pending {
             Pending::Opening { ticket } => drop(self.opening.remove(&ticket)),
-            Pending::Waiting { pool, waiter } => {
+            Pending::Waiting { waiter } => {
                 self.waiting.remove(&waiter);
-                self.tell(pool, Event::WaiterLeft { waiter });
+                self.tell(Event::WaiterLeft { waiter });
             }
         }
         self.deny(key, request, Denial::Cancelled);

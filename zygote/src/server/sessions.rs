@@ -5,11 +5,15 @@ use super::tokens::{Arena, Key};
 use super::wire::Wire;
 use crate::pool::WaiterKey;
 use std::collections::{HashMap, HashSet};
+use zyg_protocol::limits::ACQUIRES_MAX;
 use zyg_protocol::message::{LeaseId, RequestId};
 
-/// Replies that may wait for a client that does not read. A client with that many answers pending
-/// has stopped listening.
+/// Replies that may wait for a client that does not read, beside the answers to its acquires, which
+/// may be as many as it may ask for at once. A client with that many pending has stopped listening.
 pub(super) const OUTBOX_MAX: usize = 256;
+
+/// Acquires of one session that wait, or whose answers do.
+pub(super) const UNANSWERED_MAX: usize = ACQUIRES_MAX as usize;
 
 /// One client connection.
 #[derive(Debug)]
@@ -22,6 +26,14 @@ pub(super) struct Session {
     pub pending: HashMap<RequestId, Pending>,
 }
 
+impl Session {
+    /// Whether so many more acquires may be answered whenever their answers are there, whether the
+    /// client has read others by then or not.
+    pub fn may_ask_for(&self, count: usize) -> bool {
+        self.pending.len() + self.wire.promised() + count <= UNANSWERED_MAX
+    }
+}
+
 /// Where an unanswered acquire is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pending {
@@ -32,8 +44,6 @@ pub(super) enum Pending {
     },
     /// It waits in a pool.
     Waiting {
-        /// The pool's number.
-        pool: usize,
         /// Its name there.
         waiter: WaiterKey,
     },

@@ -1,7 +1,6 @@
-//! Deadlines, readiness told to systemd, and the ways in which a server ends.
+//! Readiness told to systemd, and the ways in which a server ends: idle, drained, or at once.
 
-use super::listener::Door;
-use super::{Idle, Opening, Server};
+use super::{Ended, Idle, Server};
 use crate::pool::{Event, Time};
 use crate::sys::process::{Reaped, reap};
 use nix::fcntl::{Flock, FlockArg};
@@ -9,13 +8,18 @@ use sd_notify::NotifyState;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::time::Duration;
-use zyg_protocol::message::Denial;
+use zyg_protocol::message::Reply;
 
 /// Whether the server still grants leases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Serving,
-    /// Told to stop: everything ends, by this time at the latest.
+    /// Leases finish, and none is granted any more.
+    Draining {
+        /// When those that are left are ended.
+        until: Option<Time>,
+    },
+    /// Everything ends, by this time at the latest.
     Stopping {
         until: Time,
     },
@@ -32,91 +36,21 @@ impl Phase {
 const STOP: Duration = Duration::from_secs(10);
 
 impl Server {
-    /// Until the earliest deadline; at once if something is left to be read.
-    pub(super) fn timeout(&self) -> Option<Duration> {
-        let unread = !self.sessions.unread.is_empty() || !self.pools.unheard.is_empty();
-        if unread || self.door == Door::Crowded {
-            return Some(Duration::ZERO);
-        }
-        let now = self.now();
-        let pools = self.pools.entries.iter().filter_map(|entry| entry.policy.next_deadline());
-        let lease = self.lease_deadlines.first().map(|(deadline, _)| *deadline);
-        let accept = match self.door {
-            Door::Stuck { until } => Some(until),
-            Door::Watched | Door::Crowded => None,
-        };
-        let watchdog = self.watchdog.map(|_| self.watchdog_next);
-        let stop = match self.phase {
-            Phase::Stopping { until } => Some(until),
-            Phase::Serving => self.leave_at(),
-        };
-        let opening = self.opening.values().filter_map(Opening::deadline);
-        let earliest = pools
-            .chain(opening)
-            .chain([lease, accept, watchdog, stop].into_iter().flatten())
-            .min()?;
-        // Rounded up, so that the deadline has passed on waking.
-        Some(earliest.0.saturating_sub(now.0) + Duration::from_millis(1))
-    }
-
     /// When an idle server leaves.
-    fn leave_at(&self) -> Option<Time> {
+    pub(super) fn leave_at(&self) -> Option<Time> {
         let idle = self.idle.as_ref()?;
-        (self.sessions.arena.len() == 0).then(|| self.idle_since.after(idle.exit))
+        let needed = self.sessions.arena.len() > 0 || self.is_reserved();
+        (!needed).then(|| self.idle_since.after(idle.exit))
     }
 
-    /// Does what has become due.
-    pub(super) fn take_due(&mut self) {
-        let now = self.now();
-        match self.door {
-            Door::Crowded => self.accept(),
-            Door::Stuck { until } if until <= now => self.accept(),
-            Door::Stuck { .. } | Door::Watched => {}
-        }
-        self.hear_the_unheard();
-        while let Some((deadline, lease)) = self.lease_deadlines.first().copied()
-            && deadline <= now
-        {
-            let client = self.leases.get(&lease).map(|held| self.told(held.session));
-            let client = client.unwrap_or_default();
-            log::info!("lease {} of {client} has reached its time limit", lease.0);
-            self.end_lease(lease);
-        }
-        self.give_up_opening(now);
-        for pool in 0..self.pools.entries.len() {
-            if self.pools.entries[pool].policy.next_deadline().is_some_and(|due| due <= now) {
-                self.tell(pool, Event::TimePassed);
-            }
-        }
-        if let Some(every) = self.watchdog
-            && self.watchdog_next <= now
-        {
-            self.watchdog_next = now.after(every);
-            notify(NotifyState::Watchdog);
-        }
-        if self.phase.grants() && self.leave_at().is_some_and(|leave| leave <= now) {
-            self.leave();
-        }
-    }
-
-    /// Answers those whose wait is over before the template has opened their mount sources.
-    fn give_up_opening(&mut self, now: Time) {
-        let late = |opening: &Opening| opening.deadline().is_some_and(|deadline| deadline <= now);
-        let tickets: Vec<u64> = self
-            .opening
-            .iter()
-            .filter(|(_, opening)| late(opening))
-            .map(|(ticket, _)| *ticket)
-            .collect();
-        for ticket in tickets {
-            let wait_ms = self.opening.get(&ticket).and_then(|opening| opening.acquire.wait_ms);
-            self.not_opened(ticket, Denial::DeadlineExpired { wait_ms: wait_ms.unwrap_or(0) });
-        }
+    /// Whether somebody has asked for environments that are still to be kept warm.
+    fn is_reserved(&self) -> bool {
+        self.pools.entries().any(|(pool, _)| self.pools.policy.counts(pool).reserved > 0)
     }
 
     /// Stops for being idle. Under the lock that clients hold while they look for a server, so that
     /// none finds a socket whose server is leaving; if one is looking now, it stays.
-    fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         let Some(Idle { lock, .. }) = &self.idle else { return };
         let opened = lock.as_ref().map(File::open);
         self.idle_since = self.now();
@@ -150,47 +84,54 @@ impl Server {
         while let Reaped::Ended(ended) = reap() {
             log::debug!("process {} has ended: {:?}", ended.pid, ended.status);
         }
-        if asked.reload {
+        if asked.reload && self.phase.grants() {
             self.reload();
         }
-        if asked.stop && self.phase.grants() {
-            log::info!("stopping: every lease ends");
-            self.remove_socket();
-            self.stop();
+        let drains = matches!(self.phase, Phase::Draining { .. });
+        if asked.interrupt || (asked.stop && drains) {
+            self.drain(Some(Duration::ZERO));
+        } else if asked.stop && self.phase.grants() {
+            self.drain(Some(self.config.server.drain_timeout));
         }
     }
 
-    /// Reads the configuration again, whole. A bad one changes nothing. Pools that exist keep
-    /// theirs.
-    fn reload(&mut self) {
-        let Some(file) = &self.config_file else {
-            log::info!("nothing to reload: the server runs without a configuration file");
-            return;
-        };
-        match crate::config::Config::load(file) {
-            Ok(config) => {
-                let filters = match super::compile_filters(&config) {
-                    Ok(filters) => filters,
-                    Err(error) => {
-                        return log::error!(
-                            "configuration not reloaded, the old one stays: {error}"
-                        );
-                    }
-                };
-                self.filters = filters;
-                log::info!("configuration reloaded: it holds for pools made from now on");
-                self.config = config;
+    /// Grants no more, and ends when the last lease has, or when the time is over. Asked again while
+    /// it drains, the shorter time holds.
+    pub(super) fn drain(&mut self, timeout: Option<Duration>) {
+        let now = self.now();
+        let asked = timeout.map(|timeout| now.after(timeout));
+        let until = match self.phase {
+            Phase::Stopping { .. } => return,
+            Phase::Serving => {
+                notify(NotifyState::Stopping);
+                log::info!("draining: {} leases are left to finish", self.leases.len());
+                self.tell(Event::DrainStarted);
+                asked
             }
-            Err(error) => log::error!("configuration not reloaded, the old one stays: {error}"),
+            Phase::Draining { until } => [until, asked].into_iter().flatten().min(),
+        };
+        self.phase = Phase::Draining { until };
+        self.settle();
+        self.go_on_draining(until, now);
+    }
+
+    /// Stops when no lease is left, or the time for them is over.
+    pub(super) fn go_on_draining(&mut self, until: Option<Time>, now: Time) {
+        let over = until.is_some_and(|until| until <= now);
+        if !over && !self.leases.is_empty() {
+            return;
         }
+        self.leases_ended = self.leases.len() as u32;
+        if self.leases_ended > 0 {
+            log::warn!("{} leases are ended: the time to drain is over", self.leases_ended);
+        }
+        self.remove_socket();
+        self.stop();
     }
 
     fn stop(&mut self) {
-        notify(NotifyState::Stopping);
         self.phase = Phase::Stopping { until: self.now().after(STOP) };
-        for pool in 0..self.pools.entries.len() {
-            self.tell(pool, Event::DrainStarted);
-        }
+        self.tell(Event::DrainStarted);
         self.settle();
         let leases: Vec<_> = self.leases.keys().copied().collect();
         for lease in leases {
@@ -199,34 +140,43 @@ impl Server {
         self.settle();
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        let Phase::Stopping { until } = self.phase else { return false };
-        let mut left = self.pools.entries.iter().filter(|entry| !entry.policy.is_empty());
-        if left.next().is_none() {
-            return true;
+    /// How the server has ended, once it has.
+    pub(super) fn over(&mut self) -> Option<Ended> {
+        let Phase::Stopping { until } = self.phase else { return None };
+        let drained = self.pools.policy.is_drained();
+        if !drained && self.now() < until {
+            return None;
         }
-        if until <= self.now() {
-            log::error!("environments are left that do not end; their lifelines end now");
-            return true;
+        let stuck = self.pools.ordered.len() as u32;
+        if stuck > 0 {
+            log::error!("{stuck} environments are left that do not end; their lifelines end now");
         }
-        false
+        let ended = Ended { leases_ended: self.leases_ended, stuck };
+        for (session, request) in std::mem::take(&mut self.drained_for) {
+            let answer = Reply::Drained { request, ended: ended.leases_ended, stuck };
+            self.reply(session, &answer, Vec::new());
+        }
+        Some(ended)
     }
 
     /// Tells systemd once that the first pools are warm, or that they fail: a unit that can serve
     /// denials with their reason is better than one that hangs in its start.
     pub(super) fn tell_readiness(&mut self) {
-        let settled = |entry: &super::pools::Entry| {
-            let counts = entry.policy.counts();
+        if self.ready_told {
+            return;
+        }
+        let settled = |(pool, _)| {
+            let counts = self.pools.policy.counts(pool);
             counts.warm >= counts.target || counts.failing.is_some()
         };
-        if !self.ready_told && self.pools.entries.iter().all(settled) {
+        if self.pools.entries().all(settled) {
             self.ready_told = true;
             notify(NotifyState::Ready);
         }
     }
 }
 
-fn notify(state: NotifyState<'_>) {
+pub(super) fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         log::warn!("failed to notify systemd: {error}");
     }

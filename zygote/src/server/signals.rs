@@ -11,13 +11,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) struct Signals {
     pipe: UnixStream,
     stop: Arc<AtomicBool>,
+    interrupt: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
 }
 
 /// What the signals since the last look ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Asked {
+    /// To drain: SIGTERM.
     pub stop: bool,
+    /// To end everything at once: SIGINT.
+    pub interrupt: bool,
+    /// To read the configuration again: SIGHUP.
     pub reload: bool,
 }
 
@@ -29,14 +34,14 @@ impl Signals {
     pub fn install() -> io::Result<Self> {
         let (pipe, writer) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
-        let (stop, reload) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        for (signal, flag) in [(SIGTERM, &stop), (SIGINT, &stop), (SIGHUP, &reload)] {
+        let [stop, interrupt, reload] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
+        for (signal, flag) in [(SIGTERM, &stop), (SIGINT, &interrupt), (SIGHUP, &reload)] {
             signal_hook::flag::register(signal, Arc::clone(flag))?;
         }
         for signal in [SIGTERM, SIGINT, SIGHUP, SIGCHLD] {
             signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
         }
-        Ok(Self { pipe, stop, reload })
+        Ok(Self { pipe, stop, interrupt, reload })
     }
 
     /// The pipe, to register it.
@@ -50,6 +55,7 @@ impl Signals {
         while self.pipe.read(&mut sink).is_ok_and(|bytes| bytes > 0) {}
         Asked {
             stop: self.stop.swap(false, Ordering::Relaxed),
+            interrupt: self.interrupt.swap(false, Ordering::Relaxed),
             reload: self.reload.swap(false, Ordering::Relaxed),
         }
     }

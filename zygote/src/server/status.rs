@@ -1,12 +1,16 @@
 //! How things stand, for people and scripts.
 
 use super::Server;
+use std::cmp::Reverse;
 use zyg_protocol::message::{PoolStatus, Served, Status};
 
 impl Server {
     pub(super) fn status(&self) -> Status {
-        let profiles = self.pools.entries.iter().map(|entry| {
-            let counts = entry.policy.counts();
+        let mut pools: Vec<_> = self.pools.entries().collect();
+        // A generation that is retired comes after the one that has taken its place.
+        pools.sort_by_key(|(_, entry)| (&entry.profile, entry.uid, Reverse(entry.generation)));
+        let profiles = pools.into_iter().map(|(pool, entry)| {
+            let counts = self.pools.policy.counts(pool);
             PoolStatus {
                 name: entry.profile.clone(),
                 uid: entry.uid,
@@ -15,7 +19,11 @@ impl Server {
                 spawning: counts.spawning,
                 dying: counts.dying,
                 waiters: counts.waiters,
+                quarantined: counts.quarantined,
                 target: counts.target,
+                reserved: counts.reserved,
+                generation: entry.generation,
+                retired: counts.retired,
                 served: Served { warm: counts.served.warm, cold: counts.served.cold },
                 failing: counts.failing,
             }

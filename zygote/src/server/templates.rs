@@ -1,14 +1,16 @@
 //! Templates and the zygotes that they clone: started, heard, mourned.
 
 use super::Server;
-use super::pools::{Pools, Template, Zygote};
+use super::pools::{Ordered, Pools, TEMPLATE_SILENCE_MAX, Template, Zygote};
 use super::tokens::{Key, Source};
 use super::wire::{Wire, WireError, receive_bare};
 use crate::diagnose;
 use crate::failure::failure;
-use crate::pool::{Event, SlotKey};
+use crate::pool::{Event, PoolKey, SlotKey, Time};
+use crate::sys::process;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::Pid;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use zyg_protocol::codec::decode;
@@ -32,12 +34,12 @@ impl Server {
     ///
     /// # Errors
     /// Why not, in words for a client.
-    pub(super) fn ensure_template(&mut self, pool: usize) -> Result<(), String> {
-        if self.pools.entries[pool].template.is_some() {
+    pub(super) fn ensure_template(&mut self, pool: PoolKey) -> Result<(), String> {
+        if self.pools[pool].template.is_some() {
             return Ok(());
         }
         self.start_template(pool).map_err(|error| {
-            if let Some(key) = self.pools.entries[pool].template.take() {
+            if let Some(key) = self.pools[pool].template.take() {
                 self.pools.templates.remove(key);
             }
             let reason = diagnose::advice_on_start(&error);
@@ -46,16 +48,20 @@ impl Server {
         })
     }
 
-    fn start_template(&mut self, pool: usize) -> std::io::Result<()> {
+    fn start_template(&mut self, pool: PoolKey) -> std::io::Result<()> {
         let (ours, theirs) = pair()?;
         let mut command = Command::new(OWN_BINARY);
         command.arg(crate::template::ROLE).env_clear().stdin(theirs).stdout(Stdio::null());
         command.current_dir("/");
         command.envs(std::env::var_os("ZYG_LOG").map(|filter| ("ZYG_LOG", filter)));
         let pid = command.spawn()?.id();
-        let wire = Wire::new(ours, Pools::outbox_max())?;
-        let key = self.pools.templates.insert(Template { pool, pid, wire, ready: false });
-        let entry = &mut self.pools.entries[pool];
+        // Nobody has reaped it yet, so the number is its own.
+        let pidfd = process::open(Pid::from_raw(pid as i32))?;
+        let (wire, now) = (Wire::new(ours, Pools::outbox_max())?, self.now());
+        let template =
+            Template { pool, pid, pidfd, wire, ready: false, owes: 0, silent_since: now };
+        let key = self.pools.templates.insert(template);
+        let entry = &mut self.pools[pool];
         entry.template = Some(key);
         entry.template_error = None;
         log::info!("template {pid} starts for profile {} and uid {}", entry.profile, entry.uid);
@@ -63,7 +69,7 @@ impl Server {
         if let Some(template) = self.pools.templates.get(key) {
             self.watch(template.wire.socket(), Source::Template(key))?;
         }
-        let ordered = self.pools.order(pool, &order, Vec::new(), &mut self.scratch);
+        let ordered = self.pools.order(pool, &order, Vec::new(), now, &mut self.scratch);
         ordered.map_err(std::io::Error::other)
     }
 
@@ -73,16 +79,19 @@ impl Server {
     ///
     /// # Errors
     /// Why not, in words for a client.
-    pub(super) fn order_spawn(&mut self, pool: usize, slot: SlotKey) -> Result<(), String> {
+    pub(super) fn order_spawn(&mut self, pool: PoolKey, slot: SlotKey) -> Result<(), String> {
         let made = pair().and_then(|(ours, theirs)| {
             fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(|_| (ours, theirs))
         });
         let (ours, theirs) =
             made.map_err(|errno| diagnose::advice(&failure(Step::Sockets, b"", errno)))?;
-        let order = ToTemplate::Spawn { slot: slot.0 };
-        let ordered = self.pools.order(pool, &order, vec![theirs], &mut self.scratch);
-        ordered.map_err(|error: WireError| error.to_string())?;
-        self.pools.entries[pool].lifelines.insert(slot, ours);
+        let urgent = self.pools.policy.counts(pool).waiters > 0;
+        let (order, now) = (ToTemplate::Spawn { slot: slot.0, urgent }, self.now());
+        let sent = self.pools.order(pool, &order, vec![theirs], now, &mut self.scratch);
+        sent.map_err(|error: WireError| error.to_string())?;
+        let Some(parent) = self.pools[pool].template else { return Ok(()) };
+        let ordered = Ordered { pool, parent, lifeline: Some(ours), zygote: None };
+        self.pools.ordered.insert(slot, ordered);
         Ok(())
     }
 
@@ -93,7 +102,7 @@ impl Server {
         // One that is gone is heard next, and may have said why.
         if !matches!(error, WireError::Gone(_)) {
             let pool = template.pool;
-            self.pools.entries[pool].template_error = Some(error.to_string());
+            self.pools[pool].template_error = Some(error.to_string());
             self.template_lost(key);
         }
     }
@@ -104,12 +113,13 @@ impl Server {
             let pool = template.pool;
             match template.wire.receive(&mut self.buffer) {
                 Ok(received) if received.bytes > 0 => {
+                    self.heard_from(key);
                     let heard = decode(&self.buffer[..received.bytes])
                         .map_err(|error| error.to_string())
                         .and_then(|message| self.template_said(key, message, received.descriptors));
                     if let Err(rule) = heard {
                         let reason = format!("the template broke the wire's rules: {rule}");
-                        self.pools.entries[pool].template_error = Some(reason);
+                        self.pools[pool].template_error = Some(reason);
                         return self.template_lost(key);
                     }
                 }
@@ -130,9 +140,11 @@ impl Server {
     /// zygote whose they were ends with its lifeline, and [`Self::gone`] tells why. Whose they were
     /// is not known any more, so that all zygotes end that are not reported yet, and all acquires
     /// whose mount sources are being opened must ask again.
-    fn descriptors_lost(&mut self, pool: usize) {
+    fn descriptors_lost(&mut self, pool: PoolKey) {
         log::error!("{NO_DESCRIPTOR}");
-        self.pools.entries[pool].lifelines.clear();
+        for ordered in self.pools.ordered.values_mut().filter(|ordered| ordered.pool == pool) {
+            ordered.lifeline = None;
+        }
         self.open_no_more(pool, NO_DESCRIPTOR);
     }
 
@@ -147,10 +159,10 @@ impl Server {
         message: FromTemplate,
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), String> {
-        let Some(template) = self.pools.templates.get_mut(key) else { return Ok(()) };
+        let Some(template) = self.pools.templates.get(key) else { return Ok(()) };
         let pool = template.pool;
         let first = matches!(message, FromTemplate::Ready { .. } | FromTemplate::Unable(_));
-        let repeated = template.ready || self.pools.entries[pool].template_error.is_some();
+        let repeated = template.ready || self.pools[pool].template_error.is_some();
         if first == repeated {
             return Err("it is ready once, and before anything else".to_owned());
         }
@@ -158,26 +170,30 @@ impl Server {
         if !carries && !descriptors.is_empty() {
             return Err("descriptors ride along where none belong".to_owned());
         }
+        let Some(template) = self.pools.templates.get_mut(key) else { return Ok(()) };
+        if !matches!(message, FromTemplate::Gone { .. }) {
+            template.owes = template.owes.saturating_sub(1);
+        }
         match message {
             FromTemplate::Ready { build_us, read_only } => {
                 template.ready = true;
-                let entry = &mut self.pools.entries[pool];
+                let entry = &mut self.pools[pool];
                 log::info!("template of uid {} is ready after {build_us} µs", entry.uid);
                 entry.writable.layered.retain(|path| !read_only.contains(path));
             }
             FromTemplate::Unable(failure) => {
                 let advice = diagnose::advice(&failure);
                 log::error!("a template cannot be prepared: {advice}");
-                self.pools.entries[pool].template_error = Some(advice);
+                self.pools[pool].template_error = Some(advice);
             }
             FromTemplate::Spawned { slot } => {
-                return self.born(key, pool, SlotKey(slot), descriptors);
+                return self.born(key, SlotKey(slot), descriptors);
             }
             FromTemplate::SpawnFailed { slot, failure } => {
-                return self.not_born(key, pool, SlotKey(slot), failure);
+                return self.not_born(key, SlotKey(slot), failure);
             }
-            FromTemplate::Gone { slot } if self.ordered_of(key, pool, SlotKey(slot)) => {
-                self.gone(pool, SlotKey(slot));
+            FromTemplate::Gone { slot } if self.ordered_of(key, SlotKey(slot)) => {
+                self.gone(SlotKey(slot));
             }
             FromTemplate::Opened { ticket } if self.opens(pool, ticket) => {
                 self.opened(ticket, descriptors);
@@ -197,47 +213,38 @@ impl Server {
     }
 
     /// Whether this very template was told to fill the slot, and something may be left in it.
-    fn ordered_of(&self, key: Key, pool: usize, slot: SlotKey) -> bool {
-        self.pools.entries[pool].parents.get(&slot) == Some(&key)
+    fn ordered_of(&self, key: Key, slot: SlotKey) -> bool {
+        self.pools.ordered.get(&slot).is_some_and(|ordered| ordered.parent == key)
     }
 
     /// Whether this pool's template was asked to open what the ticket stands for: another one's word
     /// must not put its own user's files before somebody else.
-    fn opens(&self, pool: usize, ticket: u64) -> bool {
+    fn opens(&self, pool: PoolKey, ticket: u64) -> bool {
         self.opening.get(&ticket).is_some_and(|opening| opening.pool == pool)
     }
 
     fn born(
         &mut self,
-        key: Key,
-        pool: usize,
+        parent: Key,
         slot: SlotKey,
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), String> {
         let Ok([pidfd, channel]) = <[OwnedFd; 2]>::try_from(descriptors) else {
             return Err("a zygote comes with two descriptors".to_owned());
         };
-        let ordered = self.ordered_of(key, pool, slot);
-        let entry = &mut self.pools.entries[pool];
-        if !ordered || entry.zygotes.contains_key(&slot) {
+        let ordered = self.pools.ordered.get_mut(&slot);
+        let Some(ordered) = ordered.filter(|it| it.parent == parent && it.zygote.is_none()) else {
             return Err("it reports a zygote that was not ordered, or twice".to_owned());
-        }
-        let lifeline = entry.lifelines.remove(&slot);
-        let zygote = Zygote {
-            pool,
-            slot,
-            lifeline: None,
-            channel: Some(channel),
-            pidfd,
-            lease: None,
-            told: false,
         };
+        let lifeline = ordered.lifeline.take();
+        let (channel, lease) = (Some(channel), None);
+        let zygote = Zygote { slot, lifeline: None, channel, pidfd, lease, told: false };
         let key = self.pools.zygotes.insert(zygote);
-        self.pools.entries[pool].zygotes.insert(slot, key);
+        ordered.zygote = Some(key);
         let Some(lifeline) = lifeline else {
             // Taken for one whose descriptors were lost.
             let reason = NO_DESCRIPTOR.to_owned();
-            self.tell(pool, Event::SetupFailed { slot, reason });
+            self.tell(Event::SetupFailed { slot, reason });
             return Ok(());
         };
         let watched = self.watch(&lifeline, Source::Zygote(key));
@@ -246,28 +253,20 @@ impl Server {
         }
         if let Err(error) = watched {
             log::error!("failed to watch a zygote: {error}");
-            self.tell(pool, Event::ZygoteDied { slot });
+            self.tell(Event::ZygoteDied { slot });
         }
         Ok(())
     }
 
-    fn not_born(
-        &mut self,
-        key: Key,
-        pool: usize,
-        slot: SlotKey,
-        failure: Failure,
-    ) -> Result<(), String> {
-        let ordered = self.ordered_of(key, pool, slot);
-        let entry = &mut self.pools.entries[pool];
-        if !ordered || entry.zygotes.contains_key(&slot) {
+    fn not_born(&mut self, parent: Key, slot: SlotKey, failure: Failure) -> Result<(), String> {
+        let ordered = self.pools.ordered.get(&slot);
+        if ordered.is_none_or(|it| it.parent != parent || it.zygote.is_some()) {
             return Err("it failed to make a zygote that was not ordered, or made".to_owned());
         }
-        entry.parents.remove(&slot);
-        entry.lifelines.remove(&slot);
+        self.pools.ordered.remove(&slot);
         let reason = diagnose::advice(&failure);
         log::error!("a zygote cannot be cloned: {reason}");
-        self.tell(pool, Event::SpawnFailed { slot, reason });
+        self.tell(Event::SpawnFailed { slot, reason });
         Ok(())
     }
 
@@ -276,7 +275,7 @@ impl Server {
     pub(super) fn hear_zygote(&mut self, key: Key) {
         loop {
             let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
-            let (pool, slot) = (zygote.pool, zygote.slot);
+            let slot = zygote.slot;
             let Some(lifeline) = &zygote.lifeline else { return };
             let message = match receive_bare(lifeline.as_fd(), &mut self.buffer) {
                 Ok(bytes) if bytes > 0 => decode(&self.buffer[..bytes]).ok(),
@@ -290,12 +289,12 @@ impl Server {
             match message {
                 Lifeline::Ready { spawn_us } => {
                     log::debug!("slot {:#x} is warm after {spawn_us} µs", slot.0);
-                    self.tell(pool, Event::ZygoteReady { slot });
+                    self.tell(Event::ZygoteReady { slot });
                 }
                 Lifeline::Unable(failure) => {
                     let reason = diagnose::advice(&failure);
                     log::error!("a zygote cannot be set up: {reason}");
-                    self.tell(pool, Event::SetupFailed { slot, reason });
+                    self.tell(Event::SetupFailed { slot, reason });
                 }
             }
         }
@@ -304,23 +303,21 @@ impl Server {
     /// Init has exited; what it leaves is on its way out.
     fn died(&mut self, key: Key) {
         let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
-        let (pool, slot, lease) = (zygote.pool, zygote.slot, zygote.lease);
+        let (slot, lease) = (zygote.slot, zygote.lease);
         if let Some(lifeline) = zygote.lifeline.take() {
             self.unwatch(&lifeline);
         }
         if let Some(lease) = lease {
             self.end_lease(lease);
         }
-        self.tell(pool, Event::ZygoteDied { slot });
+        self.tell(Event::ZygoteDied { slot });
     }
 
     /// Nothing is left of a zygote.
-    pub(super) fn gone(&mut self, pool: usize, slot: SlotKey) {
-        let was_ordered = self.pools.entries[pool].parents.remove(&slot).is_some();
-        self.pools.entries[pool].lifelines.remove(&slot);
-        if let Some(key) = self.pools.entries[pool].zygotes.remove(&slot)
-            && let Some(zygote) = self.pools.zygotes.remove(key)
-        {
+    pub(super) fn gone(&mut self, slot: SlotKey) {
+        let ordered = self.pools.ordered.remove(&slot);
+        let zygote = ordered.as_ref().and_then(|ordered| ordered.zygote);
+        if let Some(zygote) = zygote.and_then(|key| self.pools.zygotes.remove(key)) {
             match &zygote.lifeline {
                 Some(lifeline) => self.unwatch(lifeline),
                 // It may be watched instead; whoever sent it may still hold it.
@@ -329,11 +326,11 @@ impl Server {
             if let Some(lease) = zygote.lease {
                 self.end_lease(lease);
             }
-        } else if was_ordered {
+        } else if ordered.is_some() {
             // It ended because its descriptors did not arrive.
-            self.tell(pool, Event::SetupFailed { slot, reason: NO_DESCRIPTOR.to_owned() });
+            self.tell(Event::SetupFailed { slot, reason: NO_DESCRIPTOR.to_owned() });
         }
-        self.tell(pool, Event::ZygoteGone { slot });
+        self.tell(Event::ZygoteGone { slot });
     }
 
     /// The rule when a template dies: what is leased goes on, the rest ends with it.
@@ -341,8 +338,10 @@ impl Server {
         let Some(template) = self.pools.templates.remove(key) else { return };
         self.unwatch(template.wire.socket());
         let pool = template.pool;
-        let entry = &mut self.pools.entries[pool];
-        entry.template = None;
+        let entry = &mut self.pools[pool];
+        if entry.template == Some(key) {
+            entry.template = None;
+        }
         let reason = entry.template_error.take().unwrap_or_else(|| {
             format!(
                 "the template (process {}) died unexpectedly; see the server's log",
@@ -355,10 +354,10 @@ impl Server {
             entry.uid
         );
         self.open_no_more(pool, &reason);
-        self.tell(pool, Event::TemplateLost { reason });
+        self.tell(Event::TemplateLost { pool, reason });
     }
 
-    fn open_no_more(&mut self, pool: usize, reason: &str) {
+    fn open_no_more(&mut self, pool: PoolKey, reason: &str) {
         let tickets: Vec<u64> = self
             .opening
             .iter()
@@ -367,6 +366,41 @@ impl Server {
             .collect();
         for ticket in tickets {
             self.not_opened(ticket, Denial::BuildFailing { reason: reason.to_owned() });
+        }
+    }
+
+    fn heard_from(&mut self, key: Key) {
+        let now = self.now();
+        if let Some(template) = self.pools.templates.get_mut(key) {
+            template.silent_since = now;
+        }
+    }
+
+    /// When a template will have owed an answer for too long.
+    pub(super) fn next_silence(&self) -> Option<Time> {
+        let owing = self.pools.templates.iter().filter(|(_, template)| template.owes > 0);
+        owing.map(|(_, template)| template.silent_since.after(TEMPLATE_SILENCE_MAX)).min()
+    }
+
+    /// Gives up templates that answer nothing any more: stopped, or stuck in the kernel. What they
+    /// had made ends or lives on as if they had died.
+    pub(super) fn give_up_silent(&mut self, now: Time) {
+        let silent = |template: &Template| {
+            template.owes > 0 && template.silent_since.after(TEMPLATE_SILENCE_MAX) <= now
+        };
+        let templates = self.pools.templates.iter().filter(|(_, template)| silent(template));
+        let keys: Vec<Key> = templates.map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(template) = self.pools.templates.get(key) else { continue };
+            let (pool, pid) = (template.pool, template.pid);
+            let seconds = TEMPLATE_SILENCE_MAX.as_secs();
+            let reason = format!("the template (process {pid}) has not answered for {seconds} s");
+            // Of another user it may not be ours to end; then it ends with the server.
+            if let Err(errno) = process::kill(template.pidfd.as_fd()) {
+                log::warn!("template {pid} is left as it is: {errno}");
+            }
+            self.pools[pool].template_error = Some(reason);
+            self.template_lost(key);
         }
     }
 

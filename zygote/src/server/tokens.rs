@@ -97,6 +97,11 @@ impl<T> Arena<T> {
     pub fn len(&self) -> usize {
         self.slab.len()
     }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        let key = |(index, generation)| Key { index: index as u32, generation };
+        self.slab.iter().map(move |(index, (generation, value))| (key((index, *generation)), value))
+    }
 }
 
 #[cfg(test)]

@@ -18,9 +18,18 @@ const OUTBOX_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Wire {
     socket: OwnedFd,
-    outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+    outbox: VecDeque<Waiting>,
     outbox_max: usize,
     outbox_bytes: usize,
+    promised: usize,
+}
+
+/// A message that cannot be sent yet.
+#[derive(Debug)]
+struct Waiting {
+    bytes: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+    promised: bool,
 }
 
 /// Why a wire is of no use any more.
@@ -47,10 +56,11 @@ impl From<Errno> for WireError {
 }
 
 impl Wire {
-    /// Takes a socket over; at most `outbox_max` messages may wait on it.
+    /// Takes a socket over; at most `outbox_max` messages may wait on it beside those that were
+    /// promised.
     pub fn new(socket: OwnedFd, outbox_max: usize) -> Result<Self, Errno> {
         fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(IntoErrno::into_errno)?;
-        Ok(Self { socket, outbox: VecDeque::new(), outbox_max, outbox_bytes: 0 })
+        Ok(Self { socket, outbox: VecDeque::new(), outbox_max, outbox_bytes: 0, promised: 0 })
     }
 
     /// Sends a message, or keeps it for when there is room. `scratch` is reused between calls.
@@ -63,6 +73,35 @@ impl Wire {
         descriptors: Vec<OwnedFd>,
         scratch: &mut Vec<u8>,
     ) -> Result<(), WireError> {
+        self.put(message, descriptors, false, scratch)
+    }
+
+    /// The same for what the peer was promised, which need not have read what else there is: whoever
+    /// promises sees to it that it is not too much.
+    ///
+    /// # Errors
+    /// When the peer is gone.
+    pub fn send_promised<M: Message>(
+        &mut self,
+        message: &M,
+        descriptors: Vec<OwnedFd>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), WireError> {
+        self.put(message, descriptors, true, scratch)
+    }
+
+    /// How many promised messages wait.
+    pub fn promised(&self) -> usize {
+        self.promised
+    }
+
+    fn put<M: Message>(
+        &mut self,
+        message: &M,
+        descriptors: Vec<OwnedFd>,
+        promised: bool,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), WireError> {
         encode(message, scratch)?;
         if self.outbox.is_empty() {
             match send(self.socket.as_fd(), scratch, &borrow(&descriptors)) {
@@ -72,11 +111,13 @@ impl Wire {
             }
         }
         let bytes = self.outbox_bytes + scratch.len();
-        if self.outbox.len() >= self.outbox_max || bytes > OUTBOX_BYTES_MAX {
+        let full = !promised && self.outbox.len() - self.promised >= self.outbox_max;
+        if full || bytes > OUTBOX_BYTES_MAX {
             return Err(WireError::Full(self.outbox.len()));
         }
         self.outbox_bytes = bytes;
-        self.outbox.push_back((scratch.clone(), descriptors));
+        self.promised += usize::from(promised);
+        self.outbox.push_back(Waiting { bytes: scratch.clone(), descriptors, promised });
         Ok(())
     }
 
@@ -85,10 +126,11 @@ impl Wire {
     /// # Errors
     /// When the peer is gone, or nothing may be sent to it: nobody tells when that has changed.
     pub fn flush(&mut self) -> Result<(), WireError> {
-        while let Some((bytes, descriptors)) = self.outbox.front() {
+        while let Some(Waiting { bytes, descriptors, promised }) = self.outbox.front() {
             match send(self.socket.as_fd(), bytes, &borrow(descriptors)) {
                 Ok(()) => {
                     self.outbox_bytes -= bytes.len();
+                    self.promised -= usize::from(*promised);
                     self.outbox.pop_front();
                 }
                 Err(Errno::EAGAIN) => return Ok(()),

@@ -1,0 +1,155 @@
+//! The configuration read again, on SIGHUP: whole, or not at all. A profile that has changed gets a new
+//! generation of each of its pools; what is leased goes on in the old one.
+
+use super::pools::quota;
+use super::{Server, compile_filters};
+use crate::config::Config;
+use crate::pool::{Event, Limits, PoolKey};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
+
+impl Server {
+    pub(super) fn reload(&mut self) {
+        let Some(file) = &self.config_file else {
+            log::info!("nothing to reload: the server runs without a configuration file");
+            return;
+        };
+        let read = Config::load(file).map_err(|error| error.to_string());
+        let read = read.and_then(|config| match compile_filters(&config) {
+            Ok(filters) => Ok((config, filters)),
+            Err(error) => Err(error.to_string()),
+        });
+        let (config, filters) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                return log::error!("configuration not reloaded, the old one stays: {error}");
+            }
+        };
+        if config.server.socket != self.config.server.socket {
+            log::warn!(
+                "the server goes on listening where it listens: restart it to move `socket`"
+            );
+        }
+        let (limits, sessions_max) = shares(&config, self.nofile.1);
+        self.pools.policy.set_limits(limits);
+        self.sessions_max = sessions_max;
+        self.config = config;
+        self.filters = filters;
+        let outdated = self.pools.outdated(&self.config, &self.filters);
+        log::info!("configuration reloaded: {} pools change", outdated.len());
+        for pool in outdated {
+            self.renew(pool);
+        }
+        self.prefork();
+        self.tell(Event::TimePassed);
+    }
+
+    /// Makes the next generation of a pool, or none where its profile is no more.
+    fn renew(&mut self, pool: PoolKey) {
+        let (profile, uid) = (self.pools[pool].profile.clone(), self.pools[pool].uid);
+        if !self.config.profiles.contains_key(&profile) {
+            log::info!("profile {profile} is no more: uid {uid} finishes its leases of it");
+            return self.pools.retire(pool);
+        }
+        match self.add_pool(&profile, uid) {
+            Ok(new) => {
+                let generation = self.pools[new].generation;
+                log::info!("profile {profile} for uid {uid} goes on as generation {generation}");
+            }
+            Err(reason) => {
+                log::error!("profile {profile} for uid {uid} stays as it was: {reason}");
+            }
+        }
+    }
+
+    /// Makes the pools that are to be warm before anybody asks.
+    pub(super) fn prefork(&mut self) {
+        let mut uids = Vec::new();
+        if self.uid != 0 || self.private {
+            uids.push(self.uid);
+        }
+        self.preforked.clear();
+        for name in &self.config.server.prefork_for {
+            match nix::unistd::User::from_name(name) {
+                Ok(Some(user)) => {
+                    self.preforked.insert(user.uid.as_raw());
+                    uids.push(user.uid.as_raw());
+                }
+                _ => log::error!("nothing is kept warm for {name:?}: there is no such user"),
+            }
+        }
+        for uid in uids {
+            match self.pool_for(crate::config::DEFAULT_PROFILE, uid) {
+                Ok((_, false)) => {}
+                Ok((_, true)) => log::info!("keeping environments warm for uid {uid}"),
+                Err(denial) => log::error!("nothing is kept warm for uid {uid}: {denial}"),
+            }
+        }
+    }
+
+    /// Lets go of generations of which nothing is left.
+    pub(super) fn bury_pools(&mut self) {
+        if !self.pools.is_retiring() {
+            return;
+        }
+        let opening = &self.opening;
+        let needed = |pool| opening.values().any(|opening| opening.pool == pool);
+        for key in self.pools.bury(needed) {
+            let Some(template) = self.pools.templates.remove(key) else { continue };
+            log::info!("template {} is not needed any more", template.pid);
+            // It exits when its wire ends.
+            self.unwatch(template.wire.socket());
+        }
+    }
+}
+
+/// What all pools share, and how many sessions there may be, where the server has so many descriptors.
+pub(super) fn shares(config: &Config, descriptors: u64) -> (Limits, usize) {
+    /// Of a zygote: its lifeline, its pidfd, and its command channel until that is granted.
+    const EACH: u64 = 3;
+    /// For the loop, the listener, templates, logs and what is in flight.
+    const RESERVED: u64 = 128;
+    /// Sessions that there may be in any case.
+    const SESSIONS_MIN: u64 = 16;
+    let (reserved, least) = (RESERVED.min(descriptors / 4), SESSIONS_MIN.min(descriptors / 4));
+    let spare = descriptors.saturating_sub(reserved + least);
+    // A quarter, unless one pool alone may be larger: sessions are cheap, and there are more of them.
+    let largest = config.profiles.values().map(|profile| u64::from(profile.pool.max)).max();
+    let usual = (spare / 4 / EACH).max(largest.unwrap_or(0));
+    let asked = config.server.zygotes_max.map_or(usual, u64::from);
+    let zygotes = asked.min(spare / EACH).max(1);
+    let limits = Limits {
+        zygotes_max: u32::try_from(zygotes).unwrap_or(u32::MAX),
+        builds_max: cpus(),
+        quota: quota(config.server.quota),
+    };
+    let sessions = spare.saturating_sub(EACH * zygotes) + least;
+    (limits, usize::try_from(sessions).unwrap_or(usize::MAX))
+}
+
+/// CPUs that the server may run on (sched_getaffinity(2)).
+fn cpus() -> u32 {
+    sched_getaffinity(Pid::from_raw(0)).map_or(1, |allowed| {
+        let cpus = 0..CpuSet::count();
+        cpus.filter(|cpu| allowed.is_set(*cpu) == Ok(true)).count() as u32
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zygotes_and_sessions_share_the_descriptors() {
+        let mut config = Config::default();
+        for (descriptors, zygotes, sessions) in
+            [(20_000, 1_654, 14_910), (1_024, 73, 677), (256, 58, 18), (48, 8, 12), (0, 1, 0)]
+        {
+            let (limits, most) = shares(&config, descriptors);
+            assert_eq!((limits.zygotes_max, most), (zygotes, sessions), "of {descriptors}");
+        }
+        config.server.zygotes_max = Some(10);
+        let (limits, most) = shares(&config, 20_000);
+        assert_eq!((limits.zygotes_max, most), (10, 19_842));
+    }
+}
