@@ -3,12 +3,17 @@
 //! nobody notices.
 
 use crate::connect::{ConnectError, Connected, Connector};
-use crate::lease::{AcquireError, Lease};
+use crate::drain::{self, DrainError, Drained};
+use crate::lease::{AcquireError, Lease, Taken};
 use crate::mailbox::Mail;
-use crate::options::LeaseOptions;
-use crate::session::{Session, SessionError};
+use crate::many::Batch;
+use crate::options::{LeaseOptions, bounded, check_profile};
+use crate::reserve::{self, ReserveError};
+use crate::session::{Session, SessionError, stray};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use zyg_protocol::limits::ACQUIRES_MAX;
 use zyg_protocol::message::{Reply, Request, RequestId, Status};
 
 /// How often a session that ended before its first answer is replaced by a fresh one. More than
@@ -95,7 +100,7 @@ impl Client {
         match reply.message {
             Reply::Granted(granted) => {
                 let hostname = options.asked_hostname().map(str::to_owned);
-                Lease::take(session, granted, reply.descriptors, acquire.cwd, hostname)
+                Taken::new(session, granted, reply.descriptors, acquire.cwd, hostname)?.ready()
             }
             Reply::Denied { denial, .. } => Err(AcquireError::Denied(denial)),
             other => Err(RequestError::from(stray(&other)).into()),
@@ -110,6 +115,121 @@ impl Client {
         self.acquire(&LeaseOptions::new())
     }
 
+    /// Takes `count` environments alike, with one message: all of them or none. Waits in the server's
+    /// queue until the last one is had; the leases come in the order in which they were granted.
+    ///
+    /// Each lease holds two descriptors of this process: what is wanted at once must fit into its
+    /// limit (`ulimit -n`), or the session is lost.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use zygote_client::{Client, LeaseOptions};
+    ///
+    /// let client = Client::connect_or_start()?;
+    /// let nodes = client.acquire_many(LeaseOptions::new().profile("networked"), 3)?;
+    /// for (number, node) in nodes.iter().enumerate() {
+    ///     node.command("./node").arg(number.to_string()).spawn()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`AcquireError`]: the first that one of them met, after the others are withdrawn or given back.
+    /// More than [`ACQUIRES_MAX`] are refused without asking.
+    pub fn acquire_many(
+        &self,
+        options: &LeaseOptions,
+        count: u32,
+    ) -> Result<Vec<Lease>, AcquireError> {
+        let most = ACQUIRES_MAX as usize;
+        bounded("the number of leases", count as usize, "leases", most)?;
+        let mut acquire = options.request()?;
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let (session, (first, answers)) = self.asked(|session| {
+            let mut answers = session.call_many(count, |request| {
+                acquire.request = request;
+                Request::AcquireMany { acquire: acquire.clone(), count }
+            })?;
+            Ok((answers.next()?, answers))
+        })?;
+        let hostname = options.asked_hostname().map(str::to_owned);
+        Batch::new(session, acquire.cwd, hostname).collect(first, answers)
+    }
+
+    /// Asks that `count` environments of a profile (`None` for the server's default one) be kept warm
+    /// for this user, whichever program takes them, until `ttl` is over (a day at most): for a caller
+    /// who knows what is coming. A count of 0 ends what this user has reserved in the profile. Returns how many the
+    /// pool now keeps warm at least, for all reservations together: fewer than `count` where the
+    /// profile's `max` is less.
+    ///
+    /// Does not wait until they are warm: [`Client::status`] tells. The reservation outlives this
+    /// connection, not the server.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let client = zygote_client::Client::connect_or_start()?;
+    /// let floor = client.reserve(None, 32, Duration::from_secs(600))?;
+    /// assert!(floor >= 32, "the profile's max is {floor}");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ReserveError`].
+    pub fn reserve(
+        &self,
+        profile: Option<&str>,
+        count: u32,
+        ttl: Duration,
+    ) -> Result<u32, ReserveError> {
+        let ttl_ms = reserve::ttl_ms(ttl)?;
+        profile.map_or(Ok(()), check_profile)?;
+        let profile = profile.map(str::to_owned);
+        let (_, reply) = self.answered(|request| {
+            let profile = profile.clone();
+            Request::Reserve { request, profile, count, ttl_ms }
+        })?;
+        match reply.message {
+            Reply::Reserved { floor, .. } => Ok(floor),
+            Reply::Denied { denial, .. } => Err(ReserveError::Denied(denial)),
+            other => Err(RequestError::from(stray(&other)).into()),
+        }
+    }
+
+    /// Tells the server to grant no more, to let the leases in force finish, and to end; waits until
+    /// it has. Leases that are left after `timeout` are ended; `None` leaves them all the time that
+    /// they take, those of this very client included. For whoever runs the server, or root.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let client = zygote_client::Connector::new().start(false).connect()?;
+    /// let drained = client.drain(Some(Duration::from_secs(30)))?;
+    /// println!("{} leases were ended", drained.ended);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`DrainError`]. A server that hangs up without an answer is one: what has become of its leases
+    /// is not known then.
+    pub fn drain(&self, timeout: Option<Duration>) -> Result<Drained, DrainError> {
+        let timeout_ms = timeout.map(drain::timeout_ms).transpose()?;
+        let session = Arc::clone(&self.current().session);
+        // Never on another session: whoever left needs no draining, and none is started for it.
+        let reply = session
+            .call(|request| Request::Drain { request, timeout_ms })
+            .map_err(RequestError::from)?;
+        match reply.message {
+            Reply::Drained { ended, stuck, .. } => Ok(Drained { ended, stuck }),
+            Reply::Denied { denial, .. } => Err(DrainError::Denied(denial)),
+            other => Err(RequestError::from(stray(&other)).into()),
+        }
+    }
+
     /// The counts of every pool.
     ///
     /// # Errors
@@ -121,18 +241,26 @@ impl Client {
         }
     }
 
-    /// The answer to a request, and the session it came on. A session that ended before its first
-    /// answer is replaced: such a request cannot have been carried out for us, since a lease whose
-    /// session is gone is over.
+    /// The answer to a request, and the session it came on.
     fn answered(
         &self,
         mut request: impl FnMut(RequestId) -> Request,
     ) -> Result<(Arc<Session>, Mail<Reply>), RequestError> {
+        self.asked(|session| session.call(&mut request))
+    }
+
+    /// What `ask` has of a session, and the session. One that ended before its first answer is
+    /// replaced: such a request cannot have been carried out for us, since a lease whose session is
+    /// gone is over.
+    fn asked<T>(
+        &self,
+        mut ask: impl FnMut(&Session) -> Result<T, SessionError>,
+    ) -> Result<(Arc<Session>, T), RequestError> {
         let mut retries = 0;
         loop {
             let session = Arc::clone(&self.current().session);
-            match session.call(&mut request) {
-                Ok(reply) => return Ok((session, reply)),
+            match ask(&session) {
+                Ok(answer) => return Ok((session, answer)),
                 Err(SessionError::Closed) if !session.answered() => match &self.connector {
                     Some(connector) if retries < RETRIES_MAX => {
                         retries += 1;
@@ -173,17 +301,6 @@ impl Current {
     fn new(connected: Connected) -> Self {
         Self { session: Arc::new(Session::new(connected.socket)), log: connected.log }
     }
-}
-
-/// An answer of another type than its request has.
-fn stray(reply: &Reply) -> SessionError {
-    let kind = match reply {
-        Reply::Granted(_) => "grant",
-        Reply::Denied { .. } => "denial",
-        Reply::Status { .. } => "status",
-        Reply::Refused(_) => "refusal",
-    };
-    SessionError::Malformed(format!("a {kind} does not answer this request"))
 }
 
 #[cfg(test)]

@@ -3,6 +3,12 @@
 #[path = "client_tests/peer.rs"]
 mod peer;
 
+#[path = "client_tests/many.rs"]
+mod several;
+
+#[path = "client_tests/orders.rs"]
+mod orders;
+
 use super::*;
 use crate::channel::LeaseError;
 use crate::command::RunError;

@@ -3,7 +3,7 @@
 use crate::channel::{Answer, Channel, LeaseError};
 use crate::client::RequestError;
 use crate::command::Command;
-use crate::mailbox::ready;
+use crate::mailbox::{Awaited, ready};
 use crate::options::OptionsError;
 use crate::session::{Session, SessionError};
 use nix::poll::PollFlags;
@@ -70,9 +70,17 @@ pub enum AcquireError {
     Lease(#[from] LeaseError),
 }
 
-impl Lease {
-    /// Makes a lease of a grant: passes on what init must put in place, and waits for that.
-    pub(crate) fn take(
+/// A lease that init may still be preparing. Dropping it gives the environment back.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    lease: Lease,
+    /// `None` where there is nothing to prepare.
+    prepared: Option<Awaited<FromInit>>,
+}
+
+impl Taken {
+    /// Makes a lease of a grant, and passes on what init must put in place.
+    pub(crate) fn new(
         session: Arc<Session>,
         granted: Granted,
         descriptors: Vec<OwnedFd>,
@@ -86,7 +94,7 @@ impl Lease {
             let rule = "a grant without channel and pidfd".to_owned();
             return Err(RequestError::from(SessionError::Malformed(rule)).into());
         };
-        let mut lease = Self {
+        let lease = Lease {
             start: granted.start,
             waited: Duration::from_micros(granted.waited_us),
             read_only: Vec::new(),
@@ -98,27 +106,32 @@ impl Lease {
             channel: Arc::new(Channel::new(channel)),
             held,
         };
-        if !granted.attach.is_empty() || hostname.is_some() {
-            let trees: Vec<_> = descriptors.collect();
-            lease.prepare(Prepare { attach: granted.attach, hostname }, &trees)?;
+        if granted.attach.is_empty() && hostname.is_none() {
+            return Ok(Self { lease, prepared: None });
         }
-        Ok(lease)
+        let trees: Vec<_> = descriptors.collect();
+        let prepared = lease.channel.expect(Answer::Preparation);
+        lease.channel.prepare(Prepare { attach: granted.attach, hostname }, &trees)?;
+        Ok(Self { lease, prepared: Some(prepared) })
     }
 
-    fn prepare(&mut self, prepare: Prepare, trees: &[OwnedFd]) -> Result<(), AcquireError> {
-        let mut answer = self.channel.expect(Answer::Preparation);
-        self.channel.prepare(prepare, trees)?;
-        match answer.wait().map_err(LeaseError::from)?.message {
+    /// Waits until all is in place.
+    pub(crate) fn ready(self) -> Result<Lease, AcquireError> {
+        let Self { mut lease, prepared } = self;
+        let Some(mut prepared) = prepared else { return Ok(lease) };
+        match prepared.wait().map_err(LeaseError::from)?.message {
             FromInit::Prepared { read_only } => {
                 let paths = read_only.into_iter().map(|path| OsString::from_vec(path.into_vec()));
-                self.read_only = paths.map(PathBuf::from).collect();
-                Ok(())
+                lease.read_only = paths.map(PathBuf::from).collect();
+                Ok(lease)
             }
             FromInit::PrepareFailed(failure) => Err(AcquireError::Prepare(failure)),
             _ => unreachable!("only these two are filed under Preparation"),
         }
     }
+}
 
+impl Lease {
     /// The server's name for the lease.
     #[must_use]
     pub fn id(&self) -> LeaseId {

@@ -20,7 +20,8 @@
 //!
 //! The path of a request is the path through the modules: `connect` and `start` find the server,
 //! `session` speaks to it, `options` and `lease` turn a wish into an environment, `command`,
-//! `spawn` and `child` run something in it over its `channel`. `mailbox`, below them all, lets
+//! `spawn` and `child` run something in it over its `channel`. `many` is several leases at once;
+//! `reserve` and `drain` are asked of the server, not of a lease. `mailbox`, below them all, lets
 //! several threads wait on one socket. No thread is ever started here, and nothing is unsafe.
 
 mod channel;
@@ -28,11 +29,14 @@ mod child;
 mod client;
 mod command;
 mod connect;
+mod drain;
 mod environment;
 mod flight;
 mod lease;
 mod mailbox;
+mod many;
 mod options;
+mod reserve;
 mod session;
 mod spawn;
 mod start;
@@ -44,13 +48,16 @@ pub use child::{Child, Signals};
 pub use client::{Client, RequestError};
 pub use command::{Command, RunError};
 pub use connect::{ConnectError, Connector, Named, default_socket};
+pub use drain::{DrainError, Drained};
 pub use lease::{AcquireError, Lease};
 pub use options::{LeaseOptions, OptionsError};
+pub use reserve::ReserveError;
 pub use session::SessionError;
 pub use spawn::SpawnError;
 pub use start::DirectoryProblem;
 pub use stdio::Stdio;
 pub use zyg_protocol::codec::EncodeError;
+pub use zyg_protocol::limits::ACQUIRES_MAX;
 pub use zyg_protocol::message::{
     ColdReason, Denial, Failure, LeaseId, PoolStatus, Refusal, Rlimit, Scope, Served, Start,
     Status, Step, TtySize, Usage,

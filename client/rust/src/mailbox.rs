@@ -14,7 +14,7 @@ use crate::flight;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -67,6 +67,9 @@ pub(crate) struct Mailbox<M: Post> {
 #[derive(Debug)]
 struct Desk<M: Post> {
     trays: HashMap<M::Key, Tray<M>>,
+    /// Keys that were announced together, each until its message comes, with the key of the one tray
+    /// that they share.
+    sharing: HashMap<M::Key, M::Key>,
     /// Whether somebody leads: only that thread receives from the socket.
     reading: bool,
     /// Whether any message has arrived at all.
@@ -76,17 +79,22 @@ struct Desk<M: Post> {
 
 #[derive(Debug)]
 struct Tray<M> {
-    mail: Option<Mail<M>>,
+    mail: VecDeque<Mail<M>>,
+    /// How many messages it holds at most.
+    room: usize,
     /// Whether its owner sleeps on `wake`.
     waiting: bool,
     wake: Arc<Condvar>,
 }
 
-/// The right to one message; given up by dropping it.
+/// The right to one message, or to several that were announced together; given up by dropping it.
 #[derive(Debug)]
 pub(crate) struct Awaited<M: Post> {
     mailbox: Arc<Mailbox<M>>,
+    /// Whose the tray is.
     key: M::Key,
+    /// Which keys share the tray; none where it is for one message.
+    sharing: Vec<M::Key>,
     wake: Arc<Condvar>,
 }
 
@@ -99,7 +107,8 @@ thread_local! {
 
 impl<M: Post> Mailbox<M> {
     pub(crate) fn new(socket: OwnedFd) -> Arc<Self> {
-        let desk = Desk { trays: HashMap::new(), reading: false, answered: false, ended: None };
+        let (trays, sharing) = (HashMap::new(), HashMap::new());
+        let desk = Desk { trays, sharing, reading: false, answered: false, ended: None };
         Arc::new(Self { socket, desk: Mutex::new(desk) })
     }
 
@@ -116,10 +125,29 @@ impl<M: Post> Mailbox<M> {
     /// Announces that a message for `key` will be wanted. To be called before whatever is sent
     /// provokes it.
     pub(crate) fn expect(self: &Arc<Self>, key: M::Key) -> Awaited<M> {
+        self.put_up(key, Vec::new())
+    }
+
+    /// Announces that a message for `first` and one for each of `others` will be wanted, in whatever
+    /// order they come: each wait gives one.
+    pub(crate) fn expect_all(
+        self: &Arc<Self>,
+        first: M::Key,
+        others: impl Iterator<Item = M::Key>,
+    ) -> Awaited<M> {
+        self.put_up(first, std::iter::once(first).chain(others).collect())
+    }
+
+    /// Puts a tray up for `key` and those that share it.
+    fn put_up(self: &Arc<Self>, key: M::Key, sharing: Vec<M::Key>) -> Awaited<M> {
         let wake = Arc::new(Condvar::new());
-        let tray = Tray { mail: None, waiting: false, wake: Arc::clone(&wake) };
-        self.desk().trays.insert(key, tray);
-        Awaited { mailbox: Arc::clone(self), key, wake }
+        let room = sharing.len().max(1);
+        let tray = Tray { mail: VecDeque::new(), room, waiting: false, wake: Arc::clone(&wake) };
+        let mut desk = self.desk();
+        desk.trays.insert(key, tray);
+        desk.sharing.extend(sharing.iter().map(|shares| (*shares, key)));
+        drop(desk);
+        Awaited { mailbox: Arc::clone(self), key, sharing, wake }
     }
 
     /// Sends one message. That the peer is gone is not reported here: the wait for its answer
@@ -255,7 +283,7 @@ fn follow<'desk, M: Post>(
 
 impl<M: Post> Desk<M> {
     fn take(&mut self, key: M::Key) -> Option<Mail<M>> {
-        self.trays.get_mut(&key)?.mail.take()
+        self.trays.get_mut(&key)?.mail.pop_front()
     }
 
     fn set_waiting(&mut self, key: M::Key, waiting: bool) {
@@ -269,9 +297,10 @@ impl<M: Post> Desk<M> {
             Ok(None) => {}
             Ok(Some((key, mail))) => {
                 self.answered = true;
+                let key = self.sharing.remove(&key).unwrap_or(key);
                 match self.trays.get_mut(&key) {
-                    Some(tray) if tray.mail.is_none() => {
-                        tray.mail = Some(mail);
+                    Some(tray) if tray.mail.len() < tray.room => {
+                        tray.mail.push_back(mail);
                         tray.wake.notify_one();
                     }
                     Some(_) => self.end(Ended::Malformed("one answer came twice".into())),
@@ -296,14 +325,14 @@ impl<M: Post> Desk<M> {
         if self.reading || self.ended.is_some() {
             return;
         }
-        if let Some(tray) = self.trays.values().find(|tray| tray.waiting && tray.mail.is_none()) {
+        if let Some(tray) = self.trays.values().find(|tray| tray.waiting && tray.mail.is_empty()) {
             tray.wake.notify_one();
         }
     }
 }
 
 impl<M: Post> Awaited<M> {
-    /// Waits for the message.
+    /// Waits for the message, or for the next one.
     pub(crate) fn wait(&mut self) -> Result<Mail<M>, Ended> {
         loop {
             if let Some(mail) = self.wait_until(None)? {
@@ -323,7 +352,12 @@ impl<M: Post> Awaited<M> {
 
 impl<M: Post> Drop for Awaited<M> {
     fn drop(&mut self) {
-        let tray = self.mailbox.desk().trays.remove(&self.key);
+        let mut desk = self.mailbox.desk();
+        for key in &self.sharing {
+            desk.sharing.remove(key);
+        }
+        let tray = desk.trays.remove(&self.key);
+        drop(desk);
         // After the desk is free again: closing descriptors may take its time.
         drop(tray);
     }

@@ -202,3 +202,32 @@ fn a_socket_that_does_not_block_is_waited_for_all_the_same() {
         say(&peer, &started(1), &[]);
     });
 }
+
+#[test]
+fn messages_that_were_announced_together_come_in_their_own_order() {
+    let (inbox, peer) = connected();
+    let mut one = inbox.expect(Answer::Start(9));
+    let mut many = inbox.expect_all(Answer::Start(1), (2..=3).map(Answer::Start));
+    for number in [3, 9, 1, 2] {
+        say(&peer, &started(number), &[]);
+    }
+    // Filed by whoever leads.
+    assert_eq!(one.wait().unwrap().message, started(9));
+    for number in [3, 1, 2] {
+        assert_eq!(many.wait().unwrap().message, started(number));
+    }
+    assert!(many.wait_until(soon()).unwrap().is_none());
+}
+
+#[test]
+fn what_was_announced_together_and_is_given_up_is_not_kept() {
+    let (inbox, peer) = connected();
+    drop(inbox.expect_all(Answer::Start(1), (2..=3).map(Answer::Start)));
+    let desk = inbox.desk();
+    assert!(desk.trays.is_empty() && desk.sharing.is_empty());
+    drop(desk);
+    let mut end = inbox.expect(Answer::End(1));
+    say(&peer, &started(2), &[]);
+    say(&peer, &exited(1), &[]);
+    assert_eq!(end.wait().unwrap().message, exited(1));
+}

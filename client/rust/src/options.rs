@@ -178,7 +178,7 @@ impl LeaseOptions {
     pub(crate) fn request(&self) -> Result<Acquire, OptionsError> {
         bounded("the number of mounts", self.mounts.len(), "mounts", MOUNTS_MAX)?;
         if let Some(profile) = &self.profile {
-            bounded("the profile's name", profile.len(), "bytes", PROFILE_NAME_BYTES_MAX)?;
+            check_profile(profile)?;
         }
         self.check_hostname()?;
         let host = |what, path: &Option<PathBuf>| {
@@ -247,7 +247,12 @@ fn path_bytes(what: &'static str, path: &OsStr) -> Result<Bytes, OptionsError> {
     Ok(Bytes::from(path.as_bytes()))
 }
 
-fn bounded(
+/// Whether a profile may have such a name.
+pub(crate) fn check_profile(name: &str) -> Result<(), OptionsError> {
+    bounded("the profile's name", name.len(), "bytes", PROFILE_NAME_BYTES_MAX)
+}
+
+pub(crate) fn bounded(
     what: &'static str,
     got: usize,
     unit: &'static str,
@@ -259,8 +264,8 @@ fn bounded(
     Ok(())
 }
 
-/// Rounded up, so that a short wait is not none.
-fn milliseconds(duration: Duration) -> u64 {
+/// How many milliseconds; rounded up, so that a short wait is not none.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 

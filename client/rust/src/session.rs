@@ -1,7 +1,8 @@
 //! One connection to the server: requests out, each answered under its number, by whatever thread
 //! asks. Decides nothing about leases.
 
-use crate::mailbox::{Ended, Mail, Mailbox, Post};
+use crate::mailbox::{Awaited, Ended, Mail, Mailbox, Post};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -65,7 +66,10 @@ impl Post for Reply {
                 let trees = granted.attach.iter().filter(|attach| Attach::has_tree(attach));
                 (granted.request, 2 + trees.count())
             }
-            Self::Denied { request, .. } | Self::Status { request, .. } => (*request, 0),
+            Self::Denied { request, .. }
+            | Self::Status { request, .. }
+            | Self::Reserved { request, .. }
+            | Self::Drained { request, .. } => (*request, 0),
             Self::Refused(refusal) => return Err(Ended::Refused(refusal.clone())),
         };
         if descriptors != riding {
@@ -74,6 +78,19 @@ impl Post for Reply {
         }
         Ok(request)
     }
+}
+
+/// An answer of another type than its request has.
+pub(crate) fn stray(reply: &Reply) -> SessionError {
+    let kind = match reply {
+        Reply::Granted(_) => "grant",
+        Reply::Denied { .. } => "denial",
+        Reply::Status { .. } => "status",
+        Reply::Refused(_) => "refusal",
+        Reply::Reserved { .. } => "reservation",
+        Reply::Drained { .. } => "end of a drain",
+    };
+    SessionError::Malformed(format!("a {kind} does not answer this request"))
 }
 
 /// A connected session.
@@ -98,20 +115,77 @@ impl Session {
         &self,
         request: impl FnOnce(RequestId) -> Request,
     ) -> Result<Mail<Reply>, SessionError> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut buffer = Vec::new();
-        encode(&request(number), &mut buffer).map_err(SessionError::TooLong)?;
+        let number = self.numbers(1);
         let mut reply = self.mailbox.expect(number);
-        self.mailbox.send(&buffer, &[]).map_err(|errno| SessionError::Socket(errno.into()))?;
+        self.send(&request(number))?;
         Ok(reply.wait()?)
+    }
+
+    /// Sends what `request` makes of the first of `count` fresh numbers, each of which will have an
+    /// answer of its own.
+    pub(crate) fn call_many(
+        &self,
+        count: u32,
+        request: impl FnOnce(RequestId) -> Request,
+    ) -> Result<Answers, SessionError> {
+        let first = self.numbers(count);
+        let numbers = first..first + u64::from(count);
+        let awaited = self.mailbox.expect_all(first, numbers.clone().skip(1));
+        self.send(&request(first))?;
+        Ok(Answers { awaited, missing: numbers.collect() })
+    }
+
+    /// The first of `count` numbers in a row that no other request of this session has.
+    fn numbers(&self, count: u32) -> RequestId {
+        self.next.fetch_add(u64::from(count), Ordering::Relaxed)
+    }
+
+    fn send(&self, request: &Request) -> Result<(), SessionError> {
+        let mut buffer = Vec::new();
+        encode(request, &mut buffer).map_err(SessionError::TooLong)?;
+        self.mailbox.send(&buffer, &[]).map_err(|errno| SessionError::Socket(errno.into()))
+    }
+
+    /// Withdraws an acquire, which has its answer all the same.
+    pub(crate) fn cancel(&self, request: RequestId) -> Result<(), SessionError> {
+        self.send(&Request::Cancel { request })
     }
 
     /// Gives a lease back. Errors are of no consequence: a server that cannot be told has ended
     /// the lease already, or ends it with the session.
     pub(crate) fn release(&self, lease: LeaseId) {
-        let mut buffer = Vec::new();
-        if encode(&Request::Release { lease }, &mut buffer).is_ok() {
-            let _ = self.mailbox.send(&buffer, &[]);
+        let _ = self.send(&Request::Release { lease });
+    }
+}
+
+/// The answers to a request that has several, in the order in which they come.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    awaited: Awaited<Reply>,
+    /// The numbers of those that have not come.
+    missing: BTreeSet<RequestId>,
+}
+
+impl Answers {
+    /// The numbers that have no answer yet.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = RequestId> {
+        self.missing.iter().copied()
+    }
+
+    /// Waits for the next answer, a grant or a denial; `None` when all have come.
+    pub(crate) fn next(&mut self) -> Result<Option<Mail<Reply>>, SessionError> {
+        if self.missing.is_empty() {
+            return Ok(None);
         }
+        let mail = self.awaited.wait()?;
+        let number = match &mail.message {
+            Reply::Granted(granted) => granted.request,
+            Reply::Denied { request, .. } => *request,
+            other => return Err(stray(other)),
+        };
+        if !self.missing.remove(&number) {
+            return Err(SessionError::Malformed("one answer came twice".into()));
+        }
+        Ok(Some(mail))
     }
 }

@@ -18,6 +18,8 @@ pub enum Verb {
     Run(Box<Run>),
     Serve(Serve),
     Status(Status),
+    Reserve(Reserve),
+    Drain(Drain),
     Bench(Bench),
     Doctor(Doctor),
     /// Look at configuration files
@@ -100,12 +102,21 @@ pub struct Run {
 impl Run {
     /// The profile that the user has named, by the option or by the variable.
     pub fn profile(&self) -> Option<String> {
-        let told = || Some(variable("ZYG_PROFILE")?.to_string_lossy().into_owned());
-        self.profile.clone().or_else(told)
+        profile(self.profile.as_ref())
     }
 }
 
+/// The profile that is named by an option, or else by the variable.
+fn profile(option: Option<&String>) -> Option<String> {
+    let told = || Some(variable("ZYG_PROFILE")?.to_string_lossy().into_owned());
+    option.cloned().or_else(told)
+}
+
 /// Run the server in the foreground
+///
+/// SIGTERM ends it as `zyg drain` does, with the configuration's `drain_timeout` (10s), and the same
+/// exit codes: 0 every lease finished by itself, 3 leases were ended, 4 environments are left whose
+/// end does not come, 125 zyg failed.
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Where to listen; without it, what systemd hands in, the configuration's, or as root the
@@ -131,6 +142,60 @@ pub struct Serve {
 pub struct Status {
     #[command(flatten)]
     pub server: Socket,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Keep environments warm for what is coming
+///
+/// Beside what the pool keeps warm anyway, for your own user, until the time is over. Starts your own
+/// server if none is there; it stays as long as the reservation does. Exit codes: 0 reserved, 1 not as
+/// many warm within the time of --wait, 125 zyg failed.
+#[derive(Debug, Args)]
+pub struct Reserve {
+    #[command(flatten)]
+    pub server: Socket,
+    /// The profile; without it and ZYG_PROFILE, `default`
+    #[arg(short, long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// How many; 0 ends what you have reserved in the profile
+    #[arg(value_name = "N")]
+    pub count: u32,
+    /// For this long, a day at most: 90, 90s, 500ms, 10m, 2h
+    #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub time: Duration,
+    /// Return only when they are warm; give up after this long (60s unless given)
+    #[arg(
+        long, value_name = "TIME", value_parser = duration,
+        num_args = 0..=1, require_equals = true, default_missing_value = "60s"
+    )]
+    pub wait: Option<Duration>,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Reserve {
+    /// The profile that the user has named, by the option or by the variable.
+    pub fn profile(&self) -> Option<String> {
+        profile(self.profile.as_ref())
+    }
+}
+
+/// End a server in an orderly way: no new leases, those in force finish
+///
+/// Waits until it has ended, and says on standard error what became of the leases. Starts no server.
+/// Exit codes: 0 every lease finished by itself, 3 leases were ended because the time was over, 4
+/// environments are left whose end does not come (a process in an uninterruptible sleep), 125 zyg
+/// failed. `zyg serve` exits with the same.
+#[derive(Debug, Args)]
+pub struct Drain {
+    #[command(flatten)]
+    pub server: Socket,
+    /// End the leases that are left after this long, a day at most; without it, they take their time
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
     /// As one JSON object
     #[arg(long)]
     pub json: bool,
@@ -234,6 +299,48 @@ mod tests {
         for text in ["", "s", "-1", "1x", "1e400", "99999999999999999999h"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    fn reserve(arguments: &[&str]) -> Reserve {
+        let all = ["zyg", "reserve"].iter().chain(arguments);
+        let Verb::Reserve(reserve) = Cli::parse_from(all).verb else { panic!("reserve") };
+        reserve
+    }
+
+    #[test]
+    fn a_reservation_is_for_ten_minutes_and_not_waited_for_unless_told() {
+        let plain = reserve(&["8"]);
+        assert_eq!((plain.count, plain.time), (8, Duration::from_secs(600)));
+        assert_eq!((plain.wait, plain.json), (None, false));
+        let told = reserve(&["-p", "strict", "0", "--for", "90s", "--wait=500ms", "--json"]);
+        assert_eq!((told.count, told.time), (0, Duration::from_secs(90)));
+        assert_eq!((told.wait, told.json), (Some(Duration::from_millis(500)), true));
+        assert_eq!(told.profile.as_deref(), Some("strict"));
+    }
+
+    #[test]
+    fn a_wait_takes_its_time_only_with_an_equals_sign() {
+        for arguments in [&["--wait", "8"][..], &["8", "--wait"]] {
+            let told = reserve(arguments);
+            assert_eq!((told.count, told.wait), (8, Some(Duration::from_secs(60))));
+        }
+        for wrong in [&["--wait=soon", "8"][..], &["8", "--wait", "9"], &["--for=1w", "8"], &["-1"]]
+        {
+            let all = ["zyg", "reserve"].iter().chain(wrong);
+            assert!(Cli::try_parse_from(all).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_drain_leaves_leases_their_time_unless_told() {
+        let drain = |arguments: &[&str]| {
+            let all = ["zyg", "drain"].iter().chain(arguments);
+            let Verb::Drain(drain) = Cli::parse_from(all).verb else { panic!("drain") };
+            drain.timeout
+        };
+        assert_eq!(drain(&[]), None);
+        assert_eq!(drain(&["--timeout", "0"]), Some(Duration::ZERO));
+        assert_eq!(drain(&["--timeout", "2m"]), Some(Duration::from_secs(120)));
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! The `zyg` command: every role in one binary.
 //!
-//! `run` and `status` are clients; `serve` is the server; the role that the server starts itself
+//! `run`, `status`, `reserve` and `drain` are clients; `serve` is the server; the role that the server starts itself
 //! as (a template) is taken before the command line is parsed.
 
 mod bench;
 mod cli;
+mod connect;
 mod doctor;
+mod drain;
 mod relay;
+mod reserve;
 mod run;
 mod serve;
 mod signals;
@@ -23,6 +26,12 @@ pub const EXIT_FAILED: u8 = 125;
 pub const EXIT_NOT_EXECUTABLE: u8 = 126;
 /// The command was not found.
 pub const EXIT_NOT_FOUND: u8 = 127;
+/// `zyg reserve --wait`: not as many environments were warm in time.
+pub const EXIT_NOT_WARM: u8 = 1;
+/// `zyg drain`, and `zyg serve` when it is told to stop: leases were ended because the time was over.
+pub const EXIT_LEASES_ENDED: u8 = 3;
+/// The same two: environments are left whose end does not come.
+pub const EXIT_STUCK: u8 = 4;
 /// The command was ended because its `--timeout` was over, as with timeout(1).
 pub const EXIT_TIMED_OUT: u8 = 124;
 
@@ -47,6 +56,8 @@ fn main() -> ExitCode {
             serve::serve(&serve)
         }
         (Verb::Status(status), _) => status::status(&status),
+        (Verb::Reserve(reserve), _) => reserve::reserve(&reserve),
+        (Verb::Drain(drain), _) => drain::drain(&drain),
         (Verb::Bench(bench), _) => bench::bench(&bench),
         (Verb::Doctor(doctor), _) => doctor::doctor(&doctor),
         (Verb::Config(config), _) => serve::check(&config),

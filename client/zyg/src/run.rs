@@ -1,6 +1,7 @@
 //! `zyg run`: one command in one environment, as if it ran here.
 
-use crate::cli::{MountFlag, Run, Socket};
+use crate::cli::{MountFlag, Run};
+use crate::connect::{find_or_start, unserved};
 use crate::relay::Relay;
 use crate::signals::Signals;
 use crate::{EXIT_FAILED, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_TIMED_OUT, complain};
@@ -19,8 +20,8 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 use zygote_client::{
-    AcquireError, Child, Command, Connector, Denial, Failure, Lease, LeaseOptions, RequestError,
-    Rlimit, SpawnError, Step,
+    AcquireError, Child, Command, Denial, Failure, Lease, LeaseOptions, RequestError, Rlimit,
+    SpawnError, Step,
 };
 
 /// What profiles hide from commands unless told otherwise (DESIGN.md, `writable`).
@@ -158,12 +159,7 @@ fn acquire(
     for mount in mounts {
         add_mount(&mut options, mount)?;
     }
-    let mut connector = Connector::new();
-    if let Some(socket) = run.server.socket.as_deref() {
-        connector.socket(socket);
-    }
-    connector.zyg(env::current_exe().context("failed to find zyg's own program")?);
-    let client = connector.connect()?;
+    let client = find_or_start(&run.server)?;
     client.acquire(&options).map_err(|error| refused(error, run, cwd))
 }
 
@@ -186,14 +182,6 @@ fn refused(error: AcquireError, run: &Run, cwd: &Path) -> anyhow::Error {
         }
         AcquireError::Request(RequestError::Session(_)) => unserved(error.into(), &run.server),
         _ => error.into(),
-    }
-}
-
-/// Adds whom we tried to speak to, where the user has named it.
-pub fn unserved(error: anyhow::Error, server: &Socket) -> anyhow::Error {
-    match server.named() {
-        Some(socket) => error.context(format!("failed to be served at {}", socket.display())),
-        None => error,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `zyg serve` and `zyg config`.
 
 use crate::cli::{Config as ConfigVerb, Serve};
+use crate::drain::exit_code;
 use anyhow::Context;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -35,8 +36,9 @@ pub fn serve(serve: &Serve) -> anyhow::Result<ExitCode> {
     } else {
         config.server.idle_exit.map(|exit| Idle { exit, lock: None })
     };
-    zygote::server::run(Options { config, config_file, listener, private: serve.private, idle })?;
-    Ok(ExitCode::SUCCESS)
+    let options = Options { config, config_file, listener, private: serve.private, idle };
+    let ended = zygote::server::run(options)?;
+    Ok(exit_code(ended.leases_ended, ended.stuck))
 }
 
 /// The socket: the one that was handed in, or the one that is named first in: the command line, the

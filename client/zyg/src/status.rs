@@ -1,21 +1,16 @@
 //! `zyg status`: the counts of every pool.
 
 use crate::cli::Status;
-use crate::run::unserved;
+use crate::connect::{find, unserved};
 use anyhow::Context;
 use serde_json::json;
 use std::io::Write;
 use std::process::ExitCode;
-use zygote_client::{Connector, PoolStatus};
+use zygote_client::PoolStatus;
 
 /// Asks the server and prints what it says. Starts none: a server that is not there has no pools.
 pub fn status(status: &Status) -> anyhow::Result<ExitCode> {
-    let mut connector = Connector::new();
-    connector.start(false);
-    if let Some(socket) = status.server.socket.as_deref() {
-        connector.socket(socket);
-    }
-    let client = connector.connect()?;
+    let client = find(&status.server)?;
     let answer = client.status().map_err(|error| unserved(error.into(), &status.server))?;
     let text = if status.json {
         let profiles: Vec<_> = answer.profiles.iter().map(row).collect();
@@ -44,38 +39,37 @@ fn row(pool: &PoolStatus) -> serde_json::Value {
         "spawning": pool.spawning,
         "dying": pool.dying,
         "waiters": pool.waiters,
+        "quarantined": pool.quarantined,
         "target": pool.target,
+        "reserved": pool.reserved,
+        "generation": pool.generation,
+        "retired": pool.retired,
         "served": { "warm": pool.served.warm, "cold": pool.served.cold },
         "failing": pool.failing,
     })
 }
 
+/// The table of a human reader: what hardly ever is has a column only when it is.
 fn table(pools: &[PoolStatus]) -> String {
-    let heads =
-        ["PROFILE", "UID", "WARM", "TARGET", "LEASED", "SPAWNING", "DYING", "WAITERS", "SERVED"];
-    let mut rows = vec![heads.map(str::to_owned)];
-    rows.extend(pools.iter().map(|pool| {
-        [
-            pool.name.clone(),
-            pool.uid.to_string(),
-            pool.warm.to_string(),
-            pool.target.to_string(),
-            pool.leased.to_string(),
-            pool.spawning.to_string(),
-            pool.dying.to_string(),
-            pool.waiters.to_string(),
-            format!("{} warm, {} cold", pool.served.warm, pool.served.cold),
-        ]
-    }));
-    let mut text = String::new();
-    for row in &rows {
-        for (column, cell) in row.iter().enumerate() {
-            let width = rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-            text.push_str(&format!("{cell:<width$}  "));
-        }
-        text.truncate(text.trim_end().len());
-        text.push('\n');
+    type Cell = fn(&PoolStatus) -> String;
+    let mut columns: Vec<(&str, Cell)> = vec![
+        ("PROFILE", name),
+        ("UID", |pool| pool.uid.to_string()),
+        ("WARM", |pool| pool.warm.to_string()),
+        ("TARGET", |pool| pool.target.to_string()),
+        ("LEASED", |pool| pool.leased.to_string()),
+        ("SPAWNING", |pool| pool.spawning.to_string()),
+        ("DYING", |pool| pool.dying.to_string()),
+    ];
+    if pools.iter().any(|pool| pool.quarantined > 0) {
+        columns.push(("QUARANTINED", |pool| pool.quarantined.to_string()));
     }
+    columns.push(("WAITERS", |pool| pool.waiters.to_string()));
+    columns
+        .push(("SERVED", |pool| format!("{} warm, {} cold", pool.served.warm, pool.served.cold)));
+    let mut rows: Vec<Vec<String>> = vec![columns.iter().map(|(head, _)| (*head).into()).collect()];
+    rows.extend(pools.iter().map(|pool| columns.iter().map(|(_, cell)| cell(pool)).collect()));
+    let mut text = aligned(&rows);
     for pool in pools {
         if let Some(reason) = &pool.failing {
             text.push_str(&format!(
@@ -85,4 +79,61 @@ fn table(pools: &[PoolStatus]) -> String {
         }
     }
     text
+}
+
+/// The profile's name, marked where a later generation of it has taken over.
+fn name(pool: &PoolStatus) -> String {
+    if pool.retired { format!("{} (retired)", pool.name) } else { pool.name.clone() }
+}
+
+/// Lines whose cells begin below one another.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            let width = rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+            text.push_str(&format!("{cell:<width$}  "));
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(name: &str) -> PoolStatus {
+        PoolStatus { name: name.into(), uid: 1000, warm: 4, target: 4, ..PoolStatus::default() }
+    }
+
+    #[test]
+    fn what_is_not_there_has_no_column() {
+        let table = table(&[pool("default")]);
+        assert_eq!(
+            table,
+            "PROFILE  UID   WARM  TARGET  LEASED  SPAWNING  DYING  WAITERS  SERVED\n\
+             default  1000  4     4       0       0         0      0        0 warm, 0 cold\n"
+        );
+    }
+
+    #[test]
+    fn what_does_not_end_and_who_is_replaced_is_seen() {
+        let retired = PoolStatus { retired: true, quarantined: 2, ..pool("default") };
+        let table = table(&[retired, pool("default")]);
+        let lines: Vec<_> = table.lines().collect();
+        let at = lines[0].find("QUARANTINED").unwrap();
+        assert!(lines[1].starts_with("default (retired)  1000"), "{table}");
+        assert!(lines[1][at..].starts_with("2 ") && lines[2][at..].starts_with("0 "), "{table}");
+    }
+
+    #[test]
+    fn the_json_says_it_all() {
+        let told = row(&PoolStatus { reserved: 3, generation: 2, retired: true, ..pool("p") });
+        assert_eq!(
+            (&told["reserved"], &told["generation"], &told["retired"], &told["quarantined"]),
+            (&json!(3), &json!(2), &json!(true), &json!(0))
+        );
+    }
 }

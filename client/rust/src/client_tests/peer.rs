@@ -28,9 +28,37 @@ impl Peer {
         }
     }
 
+    pub fn hear_many(&self) -> (Acquire, u32) {
+        match self.hear() {
+            Some((Request::AcquireMany { acquire, count }, _)) => (acquire, count),
+            other => panic!("an acquire of many was to come, not {other:?}"),
+        }
+    }
+
+    pub fn deny(&self, request: RequestId, denial: Denial) {
+        self.say(&Reply::Denied { request, denial }, &[]);
+    }
+
+    /// Everything that comes until the other side hangs up.
+    pub fn hear_all(&self) -> Vec<Request> {
+        std::iter::from_fn(|| self.hear()).map(|(request, _)| request).collect()
+    }
+
     /// Grants the next acquire.
     pub fn grant(&self, attach: Vec<Attach>) -> Granting {
         let acquire = self.hear_acquire();
+        let (init, alive) = self.grant_as(acquire.request, LeaseId(7), attach);
+        Granting { acquire, init, alive }
+    }
+
+    /// Grants the acquire of this number: init's end of the channel, and what keeps the lease's pidfd
+    /// from being readable.
+    pub fn grant_as(
+        &self,
+        request: RequestId,
+        lease: LeaseId,
+        attach: Vec<Attach>,
+    ) -> (Self, OwnedFd) {
         let (channel, init) = socket::pair().unwrap();
         let (pidfd, alive) = socket::pair().unwrap();
         let trees = attach.iter().filter(|attach| attach.has_tree()).count();
@@ -38,15 +66,15 @@ impl Peer {
         let tree = File::open("/dev/null").unwrap();
         descriptors.resize(2 + trees, tree.as_fd());
         let granted = Granted {
-            request: acquire.request,
-            lease: LeaseId(7),
+            request,
+            lease,
             start: Start::Cold(ColdReason::FirstUse),
             waited_us: 250,
             start_in: None,
             attach,
         };
         self.say(&Reply::Granted(granted), &descriptors);
-        Granting { acquire, init: Peer(init), alive }
+        (Self(init), alive)
     }
 
     pub fn hear_exec(&self) -> (Exec, Vec<OwnedFd>) {

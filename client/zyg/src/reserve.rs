@@ -1,0 +1,194 @@
+//! `zyg reserve`: environments kept warm for what is coming.
+
+use crate::cli::Reserve;
+use crate::connect::{find_or_start, unserved};
+use crate::{EXIT_NOT_WARM, complain};
+use serde_json::json;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use zygote::config::DEFAULT_PROFILE;
+use zygote_client::{Client, PoolStatus, RequestError, ReserveError};
+
+/// Between two looks at whether enough are warm: the server does not call for that. Some ten
+/// environments are built meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Reserves, and waits if told to.
+pub fn reserve(reserve: &Reserve) -> anyhow::Result<ExitCode> {
+    let profile = reserve.profile();
+    let client = find_or_start(&reserve.server)?;
+    let floor = client.reserve(profile.as_deref(), reserve.count, reserve.time).map_err(
+        |error| match error {
+            ReserveError::Request(error) => unserved(error.into(), &reserve.server),
+            error => error.into(),
+        },
+    )?;
+    let profile = profile.unwrap_or_else(|| DEFAULT_PROFILE.to_owned());
+    // Others of the same user may have reserved besides, which is not ours to promise.
+    let kept = floor.min(reserve.count);
+    if kept < reserve.count {
+        complain(&format!(
+            "{} were asked for: the `max` of profile {profile} allows no more than {kept}",
+            reserve.count
+        ));
+    }
+    if !reserve.json {
+        print(&told(kept, reserve, &profile));
+    }
+    let waited = match reserve.wait {
+        Some(longest) => wait(&client, &profile, kept, longest)
+            .map_err(|error| unserved(error.into(), &reserve.server))?,
+        None => Waited::Not,
+    };
+    if reserve.json {
+        print(&whole(kept, floor, reserve, &profile, &waited).to_string());
+    }
+    let Waited::InVain(pool) = waited else { return Ok(ExitCode::SUCCESS) };
+    complain(&in_vain(&pool, kept, &profile, reserve.wait.unwrap_or_default()));
+    Ok(ExitCode::from(EXIT_NOT_WARM))
+}
+
+/// What waiting came to, with how the pool stood at its end.
+enum Waited {
+    Not,
+    Warm(PoolStatus),
+    InVain(PoolStatus),
+}
+
+/// Waits until so many are warm for this user.
+fn wait(
+    client: &Client,
+    profile: &str,
+    kept: u32,
+    longest: Duration,
+) -> Result<Waited, RequestError> {
+    let start = Instant::now();
+    let uid = nix::unistd::geteuid().as_raw();
+    loop {
+        let ours = |pool: &PoolStatus| pool.uid == uid && pool.name == profile && !pool.retired;
+        let pool = client.status()?.profiles.into_iter().find(ours).unwrap_or_default();
+        if pool.warm >= kept {
+            return Ok(Waited::Warm(pool));
+        }
+        let Some(left) = longest.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) else {
+            return Ok(Waited::InVain(pool));
+        };
+        std::thread::sleep(left.min(LOOK_AGAIN));
+    }
+}
+
+fn told(kept: u32, reserve: &Reserve, profile: &str) -> String {
+    let time = time(reserve.time);
+    match kept {
+        0 if reserve.count == 0 => format!("nothing is reserved in profile {profile} any more"),
+        1 => format!("1 environment of profile {profile} is kept warm for {time}"),
+        many => format!("{many} environments of profile {profile} are kept warm for {time}"),
+    }
+}
+
+fn in_vain(pool: &PoolStatus, kept: u32, profile: &str, longest: Duration) -> String {
+    let mut text = format!(
+        "{} of {kept} environments of profile {profile} are warm after {}",
+        pool.warm,
+        time(longest)
+    );
+    if pool.leased > 0 {
+        text.push_str(&format!(" ({} in use)", pool.leased));
+    }
+    match &pool.failing {
+        Some(reason) => text.push_str(&format!(": they cannot be built: {reason}")),
+        None => text.push_str(": the reservation stays, --wait=TIME waits longer"),
+    }
+    text
+}
+
+/// `warm` and `failing` are null where nothing was waited for.
+fn whole(
+    kept: u32,
+    floor: u32,
+    reserve: &Reserve,
+    profile: &str,
+    waited: &Waited,
+) -> serde_json::Value {
+    let pool = match waited {
+        Waited::Not => None,
+        Waited::Warm(pool) | Waited::InVain(pool) => Some(pool),
+    };
+    json!({
+        "version": 1,
+        "profile": profile,
+        "asked": reserve.count,
+        "kept": kept,
+        "floor": floor,
+        "for_ms": u64::try_from(reserve.time.as_millis()).unwrap_or(u64::MAX),
+        "warm": pool.map(|pool| pool.warm),
+        "failing": pool.and_then(|pool| pool.failing.as_ref()),
+    })
+}
+
+/// A time as the command line takes it, in the largest unit that divides it.
+fn time(time: Duration) -> String {
+    let ms = time.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let unit = units.into_iter().find(|(unit_ms, _)| ms > 0 && ms.is_multiple_of(*unit_ms));
+    let (unit_ms, unit) = unit.unwrap_or((1, "ms"));
+    format!("{}{unit}", ms / unit_ms)
+}
+
+fn print(text: &str) {
+    // A reader that has closed the pipe has seen enough.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Verb};
+    use clap::Parser;
+
+    fn asked(arguments: &[&str]) -> Reserve {
+        let all = ["zyg", "reserve"].iter().chain(arguments);
+        let Verb::Reserve(reserve) = Cli::parse_from(all).verb else { panic!("reserve") };
+        reserve
+    }
+
+    #[test]
+    fn a_time_is_told_as_it_would_be_typed() {
+        for (ms, told) in
+            [(0, "0ms"), (1500, "1500ms"), (90_000, "90s"), (600_000, "10m"), (7_200_000, "2h")]
+        {
+            assert_eq!(time(Duration::from_millis(ms)), told);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_told_in_a_sentence() {
+        let told = |kept, arguments: &[&str]| told(kept, &asked(arguments), "p");
+        assert_eq!(told(8, &["9"]), "8 environments of profile p are kept warm for 10m");
+        assert_eq!(told(1, &["1", "--for=90"]), "1 environment of profile p is kept warm for 90s");
+        assert_eq!(told(0, &["0"]), "nothing is reserved in profile p any more");
+    }
+
+    #[test]
+    fn waiting_in_vain_is_told_with_its_reason() {
+        let pool = PoolStatus { warm: 2, leased: 1, ..PoolStatus::default() };
+        let minute = Duration::from_secs(60);
+        let text = in_vain(&pool, 8, "p", minute);
+        assert!(text.starts_with("2 of 8 environments of profile p are warm after 1m"), "{text}");
+        assert!(text.contains("(1 in use)") && text.contains("--wait=TIME"), "{text}");
+        let failing = PoolStatus { failing: Some("no namespaces".into()), ..pool };
+        let text = in_vain(&failing, 8, "p", minute);
+        assert!(text.ends_with("they cannot be built: no namespaces"), "{text}");
+    }
+
+    #[test]
+    fn the_json_says_what_was_asked_and_what_there_is() {
+        let reserve = asked(&["70", "--for=1h"]);
+        let told = whole(64, 64, &reserve, "p", &Waited::Not);
+        assert_eq!((&told["asked"], &told["kept"]), (&json!(70), &json!(64)));
+        assert_eq!((&told["for_ms"], &told["warm"]), (&json!(3_600_000), &json!(null)));
+        let pool = PoolStatus { warm: 64, ..PoolStatus::default() };
+        assert_eq!(whole(64, 64, &reserve, "p", &Waited::Warm(pool))["warm"], 64);
+    }
+}
