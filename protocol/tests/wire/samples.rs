@@ -336,7 +336,7 @@ fn templates(samples: &mut Samples) {
     let trees = vec![Tree { path: bytes(b"/src"), read_only: true }];
     samples.add("ToTemplate::Build", ToTemplate::Build(Box::new(recipe)));
     samples.add("ToTemplate::Build.empty", ToTemplate::Build(Box::default()));
-    samples.add("ToTemplate::Spawn", ToTemplate::Spawn { slot: 1 });
+    samples.add("ToTemplate::Spawn", ToTemplate::Spawn { slot: 1, urgent: true });
     samples.add("ToTemplate::Destroy", ToTemplate::Destroy { slot: 2 });
     samples.add("ToTemplate::Open", ToTemplate::Open { ticket: 3, trees });
     let read_only = vec![bytes(b"/home/u")];

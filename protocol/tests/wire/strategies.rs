@@ -232,7 +232,7 @@ pub fn to_template() -> impl Strategy<Value = ToTemplate> {
     let tree = (bytes(), any::<bool>()).prop_map(|(path, read_only)| Tree { path, read_only });
     prop_oneof![
         recipe.prop_map(|recipe| ToTemplate::Build(Box::new(recipe))),
-        any::<u64>().prop_map(|slot| ToTemplate::Spawn { slot }),
+        any::<(u64, bool)>().prop_map(|(slot, urgent)| ToTemplate::Spawn { slot, urgent }),
         any::<u64>().prop_map(|slot| ToTemplate::Destroy { slot }),
         (any::<u64>(), vec(tree, 0..5))
             .prop_map(|(ticket, trees)| ToTemplate::Open { ticket, trees }),

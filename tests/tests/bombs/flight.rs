@@ -108,7 +108,7 @@ const COMMANDS: u64 = 3072;
 fn limited() -> Server {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     assert!(hard >= LIMIT, "these tests need a hard descriptor limit of {LIMIT}, not {hard}");
-    let config = "[profile.default.pool]\nmin = 0\nmax = 8\n";
+    let config = "[profile.default.pool]\nmin = 0\nmax = 8\nlearn = false\n";
     let server = Setup::default().config(config).descriptors(LIMIT).start();
     server.client().lease().unwrap().release().unwrap();
     server

@@ -167,9 +167,12 @@ impl<'a> Scene<'a> {
         let Self { server, baseline, before, bystander, .. } = self;
         drop(bystander);
         baseline.assert_restored();
-        assert_eq!(holdings(server), before);
+        eventually("templates that hold what they held", || {
+            (holdings(server) == before).then_some(())
+        });
         eventually("the end of all but templates and inits", || {
-            let own = ["zyg-template", "zyg-init"].map(|name| server.processes_named(name).len());
+            let own = ["zyg-template", "zyg-stock", "zyg-init"]
+                .map(|name| server.processes_named(name).len());
             (server.census().len() == own.iter().sum::<usize>()).then_some(())
         });
     }
@@ -211,15 +214,15 @@ impl Bystander {
     }
 }
 
-/// What each template has, once the server is quiet.
+/// What each template has, once the server is quiet. Its stock of network namespaces may come at
+/// any time, with a pidfd and a link.
 fn holdings(server: &Server) -> BTreeMap<Pid, Holdings> {
     let templates = server.processes_named("zyg-template").into_iter();
     let of = |template: Pid| {
-        let children = format!("/proc/{template}/task/{template}/children");
-        let zygotes = fs::read_to_string(children).unwrap().split_whitespace().count();
+        let stocks = server.processes_named("zyg-stock");
+        let stocks = Census::numbers_below(template).into_iter().filter(|pid| stocks.contains(pid));
+        let descriptors = descriptors_of(template) - 2 * stocks.count();
         let mounts = fs::read_to_string(format!("/proc/{template}/mountinfo")).unwrap();
-        // Beside its own it holds one pidfd for each zygote.
-        let descriptors = descriptors_of(template) - zygotes;
         Holdings { descriptors, mounts: mounts.lines().count() }
     };
     templates.map(|template| (template, of(template))).collect()

@@ -252,6 +252,20 @@ fn a_run_that_lasts_keeps_it() {
 }
 
 /// Asserts that nothing runs, and that the directory and the way out are named.
+#[test]
+fn a_reservation_keeps_it() {
+    let Some(runtime) = Runtime::new() else { return };
+    let client = runtime.impatient();
+    let [server] = runtime.servers()[..] else { panic!("one server") };
+    let gone = zygote::process_descriptor(server).unwrap();
+    let (start, time) = (std::time::Instant::now(), std::time::Duration::from_secs(2));
+    client.reserve(None, 2, time).unwrap();
+    drop(client);
+    // Without it, it would have left after 300 ms.
+    wait_readable(&gone, "the end of the idle server");
+    assert!(start.elapsed() >= time, "{:?}", start.elapsed());
+}
+
 fn assert_directory_refused(runtime: &Runtime, words: &[&str]) {
     let output = runtime.run(&["echo", "ran"]);
     let said = String::from_utf8_lossy(&output.stderr);

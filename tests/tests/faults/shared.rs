@@ -11,7 +11,8 @@ use zygote_client::{Child, Lease, Stdio};
 
 /// A server whose default pool has these bounds, not warm yet.
 pub fn with_pool(min: u32, max: u32) -> Setup {
-    Setup::default().config(&format!("[profile.default.pool]\nmin = {min}\nmax = {max}\n"))
+    Setup::default()
+        .config(&format!("[profile.default.pool]\nmin = {min}\nmax = {max}\nlearn = false\n"))
 }
 
 /// A command that answers each line with the same line.

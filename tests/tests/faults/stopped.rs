@@ -1,4 +1,5 @@
-//! A server that is told to stop ends everything, says so to whoever waits, and leaves with 0.
+//! A server that is told to stop ends everything, says so to whoever waits, and leaves with the code
+//! that says whether leases were ended for it.
 
 use crate::shared::{run_forever, template, with_pool};
 use nix::fcntl::{Flock, FlockArg};
@@ -10,7 +11,8 @@ use zyg_tests::{Census, Server, eventually, soon, wait_readable, zyg_binary};
 use zygote_client::{AcquireError, Client, Denial, LeaseError};
 
 fn stops_on(signal: Signal) {
-    let mut server = with_pool(2, 3).start_warm();
+    let at_once = "[server]\ndrain_timeout = \"0s\"\n";
+    let mut server = with_pool(2, 3).config(at_once).start_warm();
     let client = server.client();
     let leases: Vec<_> = (0..3).map(|_| client.lease().unwrap()).collect();
     let children: Vec<_> = leases.iter().map(run_forever).collect();
@@ -19,7 +21,7 @@ fn stops_on(signal: Signal) {
     eventually("a waiter", || (server.pool().waiters == 1).then_some(()));
     let census = server.census();
     server.signal(signal);
-    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+    assert_eq!(server.wait().code(), Some(3), "{}", server.log());
     census.assert_gone();
     assert!(!server.socket().exists());
     let refused = soon("the acquire", move || waiter.join().unwrap());

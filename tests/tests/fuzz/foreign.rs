@@ -114,7 +114,7 @@ fn to_template(random: &mut Random) -> ToTemplate {
             let authority = Authority { uid: number(random) as u32, ..Authority::default() };
             ToTemplate::Build(Box::new(Recipe { authority, ..Recipe::default() }))
         }
-        1 => ToTemplate::Spawn { slot: number(random) },
+        1 => ToTemplate::Spawn { slot: number(random), urgent: false },
         2 => ToTemplate::Destroy { slot: number(random) },
         _ => {
             let trees = vec![Tree { path: bytes(random), read_only: false }];

@@ -32,16 +32,19 @@ impl Questions {
     /// the second while the first still waits.
     pub fn answered_by(&self, id: RequestId, reply: &Reply) -> Option<usize> {
         let status = matches!(reply, Reply::Status { .. });
+        let reserved = matches!(reply, Reply::Reserved { .. });
         let same = |question: &Question| {
-            question.id == id && (question.expect == Expect::Status) == status
+            question.id == id
+                && (question.expect == Expect::Status) == status
+                && (question.expect == Expect::Reserved) == reserved
         };
         let mut same = self.0.iter().enumerate().filter(|(_, question)| same(question));
         let (at, first) = same.next()?;
         let fits = match reply {
             Reply::Granted(_) => first.expect.may_wait(),
             Reply::Denied { denial, .. } => first.expect.allows(denial),
-            Reply::Status { .. } => true,
-            Reply::Refused(_) => false,
+            Reply::Status { .. } | Reply::Reserved { .. } => true,
+            Reply::Refused(_) | Reply::Drained { .. } => false,
         };
         if fits {
             return Some(at);
@@ -57,6 +60,8 @@ pub fn name(reply: &Reply) -> &'static str {
         Reply::Granted(granted) => said_start(granted.start),
         Reply::Denied { denial, .. } => said_denial(denial),
         Reply::Status { .. } => "status",
+        Reply::Reserved { .. } => "reserved",
+        Reply::Drained { .. } => "drained",
         Reply::Refused(Refusal::Malformed { .. }) => "refused: malformed",
         Reply::Refused(Refusal::WrongVersion { .. }) => "refused: version",
         Reply::Refused(_) => "refused: otherwise",
@@ -67,7 +72,10 @@ pub fn name(reply: &Reply) -> &'static str {
 pub fn number(reply: &Reply) -> Option<RequestId> {
     match reply {
         Reply::Granted(granted) => Some(granted.request),
-        Reply::Denied { request, .. } | Reply::Status { request, .. } => Some(*request),
+        Reply::Denied { request, .. }
+        | Reply::Status { request, .. }
+        | Reply::Reserved { request, .. }
+        | Reply::Drained { request, .. } => Some(*request),
         Reply::Refused(_) => None,
     }
 }
@@ -92,5 +100,6 @@ fn said_denial(denial: &Denial) -> &'static str {
         Denial::Draining => "denied: draining",
         Denial::BuildFailing { .. } => "denied: build failing",
         Denial::MountRefused { .. } => "denied: mount refused",
+        Denial::NotYours { .. } => "denied: not yours",
     }
 }

@@ -3,7 +3,8 @@
 use crate::random::Random;
 use crate::values::{b, bad_path, bytes, good_path, number, text, text_of};
 use zyg_protocol::limits::{
-    LABEL_BYTES_MAX, MESSAGE_BYTES_MAX, MOUNTS_MAX, PROFILE_NAME_BYTES_MAX, WAIT_MS_MAX,
+    ACQUIRES_MAX, LABEL_BYTES_MAX, MESSAGE_BYTES_MAX, MOUNTS_MAX, PROFILE_NAME_BYTES_MAX,
+    RESERVE_MS_MAX, WAIT_MS_MAX,
 };
 use zyg_protocol::message::{Acquire, Bytes, Denial, LeaseId, Mount, Request, RequestId};
 
@@ -14,6 +15,8 @@ pub enum Expect {
     Silence,
     /// The counts.
     Status,
+    /// A reservation.
+    Reserved,
     /// A denial as a bad request.
     Bad,
     /// A denial, since there is no such profile.
@@ -30,7 +33,7 @@ impl Expect {
     /// Whether this answers an acquire of which this is expected.
     pub fn allows(self, denial: &Denial) -> bool {
         match self {
-            Self::Silence | Self::Status => false,
+            Self::Silence | Self::Status | Self::Reserved => false,
             Self::Bad => matches!(denial, Denial::BadRequest { .. }),
             Self::NoSuchProfile => matches!(denial, Denial::NoSuchProfile { .. }),
             Self::NotAllowed => matches!(denial, Denial::NotAllowed { .. }),
@@ -70,7 +73,7 @@ const WAITING_MAX: usize = 6;
 
 /// The next request, and what must come of it. It fits into a message.
 pub fn request(known: &Known<'_>, random: &mut Random) -> (Request, Expect) {
-    match random.weighted(&[30, 20, 30, 12, 8]) {
+    match random.weighted(&[30, 20, 30, 12, 8, 2, 2]) {
         0 => (Request::Status { request: id(random) }, Expect::Status),
         1 => (cancel(known, random), Expect::Silence),
         2 => denied(random),
@@ -79,6 +82,13 @@ pub fn request(known: &Known<'_>, random: &mut Random) -> (Request, Expect) {
             (Request::Acquire(acquire), Expect::Lease)
         }
         4 if known.waiting.len() < WAITING_MAX => wild(random),
+        5 if known.waiting.len() < WAITING_MAX => {
+            let (mut acquire, count) = (lease(known, random), 1 + random.below(3) as u32);
+            // With room for the numbers that follow.
+            acquire.request = random.below(24) as u64;
+            (Request::AcquireMany { acquire, count }, Expect::Lease)
+        }
+        6 => reserve(random),
         _ => (release(known, random), Expect::Silence),
     }
 }
@@ -104,12 +114,27 @@ fn release(known: &Known<'_>, random: &mut Random) -> Request {
     Request::Release { lease }
 }
 
+/// A reservation, small and short, so that what others ask for is still built.
+fn reserve(random: &mut Random) -> (Request, Expect) {
+    // Not a number of an acquire: those are denied in another order when they wait.
+    let (request, count) = (1 << 40 | random.below(24) as u64, random.below(3) as u32);
+    let mut profile = [None, Some("default".into())][random.below(2)].clone();
+    let (mut ttl_ms, mut expect) = (random.below(50) as u64, Expect::Reserved);
+    match random.below(8) {
+        0 => (ttl_ms, expect) = (RESERVE_MS_MAX + 1 + number(random) / 2, Expect::Bad),
+        1 => (profile, expect) = (Some(no_profile(random)), Expect::NoSuchProfile),
+        2 => (profile, expect) = (Some("closed".into()), Expect::NotAllowed),
+        _ => {}
+    }
+    (Request::Reserve { request, profile, count, ttl_ms }, expect)
+}
+
 /// An acquire with one thing wrong.
 fn denied(random: &mut Random) -> (Request, Expect) {
     let mut acquire = Acquire { request: id(random), ..Acquire::default() };
     let tmpfs = |target| vec![Mount::Tmpfs { target }];
     let mut expect = Expect::Bad;
-    match random.weighted(&[2, 2, 1, 2, 2, 2, 2, 2, 1, 4, 4]) {
+    match random.weighted(&[2, 2, 1, 2, 2, 2, 2, 2, 1, 4, 4, 2]) {
         0 => {
             let more = if random.one_in(16) { 60_000 } else { LABEL_BYTES_MAX + 1 };
             acquire.label = text_of(random, more);
@@ -131,6 +156,10 @@ fn denied(random: &mut Random) -> (Request, Expect) {
         9 => {
             acquire.profile = Some(no_profile(random));
             expect = Expect::NoSuchProfile;
+        }
+        10 => {
+            let count = *random.pick(&[0, ACQUIRES_MAX + 1, u32::MAX]);
+            return (Request::AcquireMany { acquire, count }, Expect::Bad);
         }
         _ => {
             acquire.profile = Some("closed".into());

@@ -14,7 +14,7 @@ use crate::requests::{Expect, Known, request};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
-use zyg_protocol::codec::Kind;
+use zyg_protocol::codec::{Kind, decode};
 use zyg_protocol::message::{Granted, LeaseId, Reply, Request, RequestId};
 use zyg_tests::{Raw, bytes_of};
 
@@ -56,23 +56,34 @@ enum State {
 struct Packet {
     bytes: Vec<u8>,
     descriptors: Vec<OwnedFd>,
-    question: Option<Question>,
+    questions: Vec<Question>,
     mutation: Option<Mutation>,
     released: Option<LeaseId>,
 }
 
 impl Packet {
     fn sound(request: &Request, expect: Expect) -> Self {
-        let (id, lasting) = match request {
-            Request::Acquire(acquire) => (Some(acquire.request), acquire.time_ms.is_none()),
-            Request::Status { request } => (Some(*request), false),
-            Request::Cancel { .. } | Request::Release { .. } => (None, false),
+        let (ids, lasting) = match request {
+            Request::Acquire(acquire) => (vec![acquire.request], acquire.time_ms.is_none()),
+            // Whoever asks for too many, or for none, is answered once.
+            Request::AcquireMany { acquire, .. } if expect == Expect::Bad => {
+                (vec![acquire.request], false)
+            }
+            Request::AcquireMany { acquire, count } => {
+                let numbers = (0..u64::from(*count)).map(|nth| acquire.request.wrapping_add(nth));
+                (numbers.collect(), acquire.time_ms.is_none())
+            }
+            Request::Status { request }
+            | Request::Reserve { request, .. }
+            | Request::Drain { request, .. } => (vec![*request], false),
+            Request::Cancel { .. } | Request::Release { .. } => (Vec::new(), false),
         };
-        let question = id.filter(|_| expect != Expect::Silence);
-        let question = question.map(|id| Question { place: 0, id, expect, lasting, due: false });
+        let asked = ids.into_iter().filter(|_| expect != Expect::Silence);
+        let question = |id| Question { place: 0, id, expect, lasting, due: false };
+        let questions = asked.map(question).collect();
         let released = if let Request::Release { lease } = request { Some(*lease) } else { None };
         let bytes = bytes_of(request);
-        Self { bytes, descriptors: Vec::new(), question, mutation: None, released }
+        Self { bytes, descriptors: Vec::new(), questions, mutation: None, released }
     }
 
     fn probe() -> Self {
@@ -234,14 +245,18 @@ impl Session {
         let (request, expect) = request(&known, &mut self.random);
         let mut packet = Packet::sound(&request, expect);
         if !self.deaf && self.random.one_in(world.mix.mutate_one_in) {
-            packet.mutation =
-                Some(mutate(&mut packet.bytes, Kind::Request as u16, &mut self.random));
+            let mut spoilt = packet.bytes.clone();
+            let mutation = mutate(&mut spoilt, Kind::Request as u16, &mut self.random);
+            // What would end the server is not to be said by accident.
+            if !matches!(decode(&spoilt), Ok(Request::Drain { .. })) {
+                (packet.bytes, packet.mutation) = (spoilt, Some(mutation));
+            }
         } else if !self.deaf && self.random.one_in(world.mix.descriptors_one_in) {
             self.load(&mut packet, world);
         }
         let spoilt = packet.mutation.is_some();
         if spoilt {
-            (packet.question, packet.released) = (None, None);
+            (packet.questions, packet.released) = (Vec::new(), None);
         }
         if let Some(lease) = packet.released {
             self.assert_lasts(lease);
@@ -284,7 +299,7 @@ impl Session {
             self.flying += packet.descriptors.len();
             world.flying += packet.descriptors.len();
         }
-        if let Some(question) = packet.question {
+        for question in packet.questions {
             let due = self.sound && !self.deaf;
             world.tally.asked += u64::from(due);
             self.questions.0.push_back(Question { place: self.said, due, ..question });

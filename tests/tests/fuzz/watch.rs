@@ -163,7 +163,9 @@ pub fn beside_a_neighbour(
     drop(client);
     let baseline = Baseline::of(&server);
     let mut residents = vec![Resident::of(server.pid())];
-    residents.extend(server.processes_named("zyg-template").into_iter().map(Resident::of));
+    for name in ["zyg-template", "zyg-stock"] {
+        residents.extend(server.processes_named(name).into_iter().map(Resident::of));
+    }
     let (neighbour, mut pace) = Neighbour::start(&server, messages);
     let start = Instant::now();
     let tally = flood(&server, &mut pace, &mut Random::new(seed));
@@ -178,8 +180,8 @@ pub fn beside_a_neighbour(
     tally
 }
 
-/// The processes are the templates and the zygotes that wait, each with one thread, and nobody's
-/// lease or wait is left.
+/// The processes are the templates with what makes network namespaces for them and the zygotes that
+/// wait, each with one thread, and nobody's lease or wait is left.
 fn assert_nobody_is_left(server: &Server, baseline: &Baseline<'_>) {
     eventually("only templates and warm zygotes", || {
         let status = baseline.observer().status().unwrap();
@@ -192,7 +194,8 @@ fn assert_nobody_is_left(server: &Server, baseline: &Baseline<'_>) {
         let warm: u32 = status.profiles.iter().map(|pool| pool.warm).sum();
         let census = server.census();
         assert_eq!(status.profiles.len(), PROFILES.len(), "{status:?}");
-        (census.len() == PROFILES.len() + warm as usize).then_some(())
+        let stocks = server.processes_named("zyg-stock").len();
+        (census.len() == PROFILES.len() + stocks + warm as usize).then_some(())
     });
     for pid in server.census().pids() {
         assert_eq!(status(pid, "Threads"), 1, "of process {pid}");

@@ -131,7 +131,7 @@ fn another_version_is_told_which_one_is_spoken() {
 fn a_message_of_another_conversation_is_refused() {
     let signal = ToInit::Signal { command: 1, signal: 9, scope: Scope::Process };
     let other = zyg_protocol::message::Lifeline::Ready { spawn_us: 1 };
-    let build = zyg_protocol::message::ToTemplate::Spawn { slot: 1 };
+    let build = zyg_protocol::message::ToTemplate::Spawn { slot: 1, urgent: false };
     refused_for_each([bytes_of(&signal), bytes_of(&other), bytes_of(&build)], malformed);
 }
 

@@ -102,7 +102,7 @@ fn server_template_and_init_have_one_thread_each() {
         probe.one_outside("result = status('Threads', pid)")
     };
     assert_eq!(threads(server.pid().as_raw()), "1");
-    for name in ["zyg-template", "zyg-init"] {
+    for name in ["zyg-template", "zyg-stock", "zyg-init"] {
         let processes = server.processes_named(name);
         assert!(!processes.is_empty(), "no {name}");
         for pid in processes {

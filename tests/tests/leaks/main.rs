@@ -45,9 +45,11 @@ fn hunt(setting: Setting, keys: &str, least: &Least) {
     let least = if is_root() { least.root } else { least.user };
     let planted = tally.planted + tally.lacking;
     assert!(planted >= least, "{planted} residues were planted, not {least}");
-    assert_eq!(slots.len(), AT_ONCE, "slots: {slots:?}");
-    let seldom = slots.values().min().copied().unwrap_or_default();
-    assert!(seldom >= AFTER / AT_ONCE, "a slot did not come around: {slots:?}");
+    // Another pool may have taken some over, for good.
+    let mut filled: Vec<_> = slots.values().copied().collect();
+    filled.sort_unstable_by(|a, b| b.cmp(a));
+    let seldom = filled.get(AT_ONCE - 1).copied().unwrap_or_default();
+    assert!(seldom >= AFTER / AT_ONCE, "slots do not come around: {slots:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod commands;
 mod errors;
 mod large;
 mod leases;
+mod many;
 mod mounts;
 mod parity;
 mod streams;

@@ -27,7 +27,10 @@ fn offences() -> Vec<Offence> {
         ("garbage", Box::new(send(vec![0xa5; 1000]))),
         ("too much", Box::new(send(vec![0; MESSAGE_BYTES_MAX + 1]))),
         ("half a message", Box::new(send(bytes_of(&READY)[..10].to_vec()))),
-        ("another conversation", Box::new(|lifeline| lifeline.say(&ToTemplate::Spawn { slot: 1 }))),
+        (
+            "another conversation",
+            Box::new(|lifeline| lifeline.say(&ToTemplate::Spawn { slot: 1, urgent: false })),
+        ),
         (
             "descriptors",
             Box::new(|lifeline| lifeline.say_with(&READY, &[lifeline.as_fd(), lifeline.as_fd()])),

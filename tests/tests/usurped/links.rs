@@ -58,7 +58,7 @@ fn what_is_no_message_costs_the_link() {
             "a server's reply",
             &cast_out_for(Reply::Status { request: 1, status: Status::default() }),
         ),
-        ("a server's order", &cast_out_for(ToTemplate::Spawn { slot: 1 })),
+        ("a server's order", &cast_out_for(ToTemplate::Spawn { slot: 1, urgent: false })),
         ("an init's report", &cast_out_for(Lifeline::Ready { spawn_us: 1 })),
         ("an init's answer", &cast_out_for(FromInit::Prepared { read_only: Vec::new() })),
         ("hanging up", &|usurper| {

@@ -24,8 +24,10 @@ pub const INIT: &[Residue] = &[
     .refused(PLAIN, "EPERM"),
     residue(
         "a scheduling policy of init's",
-        "os.sched_setscheduler(1, os.SCHED_BATCH, os.sched_param(0))",
-        "result = found(os.sched_getscheduler(1) == os.SCHED_BATCH)",
+        // It has the flag, and only who has privilege takes that away.
+        "os.sched_setscheduler(1, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))",
+        "policy = os.sched_getscheduler(1) & ~os.SCHED_RESET_ON_FORK\n\
+         result = found(policy == os.SCHED_BATCH)",
     )
     .refused(PLAIN, "EPERM"),
     residue(
