@@ -13,6 +13,9 @@ pub enum ToTemplate {
     Spawn {
         /// The slot it is for.
         slot: u64,
+        /// Whether somebody waits for it: then it is made at the priority of any other process, else
+        /// at the lowest one.
+        urgent: bool,
     },
     /// Kill a zygote.
     Destroy {
