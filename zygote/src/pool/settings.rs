@@ -92,10 +92,10 @@ impl Default for Pace {
             epsilon: 0.01,
             quiet: Duration::ZERO,
             interval_max: Duration::from_millis(50),
-            burst_max: 64,
-            idle: Duration::from_secs(60),
+            burst_max: 1024,
+            idle: Duration::from_secs(10),
             tick: Duration::from_millis(100),
-            half_life: Duration::from_secs(900),
+            half_life: Duration::from_secs(300),
             sleep: None,
         }
     }

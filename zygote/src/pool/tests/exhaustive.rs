@@ -1,5 +1,6 @@
 //! All short sequences of events over a tiny configuration, each watched by the model.
 
+use super::random::for_each;
 use super::stories::settings;
 use super::{Event, Limits, PoolKey, Quota, SlotKey, Time, WaiterKey, Watched, ms};
 
@@ -10,7 +11,7 @@ const ALPHABET: u64 = 15;
 
 #[test]
 fn no_short_sequence_breaks_a_rule() {
-    for sequence in 0..ALPHABET.pow(LENGTH) {
+    for_each(0..ALPHABET.pow(LENGTH), "sequence", |sequence| {
         let limits = Limits { zygotes_max: 3, builds_max: 2, quota: Quota::default() };
         let mut watched = Watched::new(limits);
         let mut pool = watched.add(1, settings(1, 2));
@@ -26,7 +27,7 @@ fn no_short_sequence_breaks_a_rule() {
             let event = event(letter, pool, other, &watched, &mut now_ms, &mut asked);
             watched.handle(Time(ms(now_ms)), event);
         }
-    }
+    });
 }
 
 fn event(

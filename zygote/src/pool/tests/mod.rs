@@ -1,6 +1,17 @@
-//! The rules one by one ([`rules`], [`sharing`], [`succession`]), in all short sequences
+//! The rules one by one ([`rules`], [`sharing`], [`succession`], [`fairness`]), in all short sequences
 //! ([`exhaustive`]), under random events ([`random_events`]) and in a world that goes wrong
 //! ([`simulation`]); a naive [`model`] watches over most of them.
+//!
+//! The last two run as many seeds as there is time for; both take the same two variables:
+//!
+//! ```text
+//! ZYG_SIM_SEEDS=1000000 cargo test --release -p zygote --lib pool::tests::simulation
+//! ZYG_SIM_SEED=4160 cargo test -p zygote --lib pool::tests::random_events -- --nocapture
+//! ```
+//!
+//! The first tries that many seeds on all CPUs, a thousand in a second or two; the second sees one
+//! again, which a failure names. A seed gives the same run on every machine, and another one where the
+//! code that draws from it has changed. With optimization, [`exhaustive`] has longer sequences.
 
 mod exhaustive;
 mod fairness;

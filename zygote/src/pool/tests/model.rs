@@ -715,11 +715,12 @@ impl Model {
     fn check_builds(&self) {
         let places = self.limits.builds_max.max(1).saturating_sub(self.spawning(None));
         let room = self.limits.zygotes_max.saturating_sub(self.zygotes.len() as u32);
-        let able = || self.pools.iter().filter(|pool| self.may_build(pool));
-        let wanted = |reason: usize| {
-            able().map(|pool| self.wants(pool)[reason].min(self.room(pool.key))).sum::<u32>()
-        };
-        let (waiters, floors) = (wanted(0), wanted(1));
+        let (mut waiters, mut floors) = (0, 0);
+        for pool in self.pools.iter().filter(|pool| self.may_build(pool)) {
+            let ([for_waiters, for_floor, _], room) = (self.wants(pool), self.room(pool.key));
+            waiters += for_waiters.min(room);
+            floors += for_floor.min(room.saturating_sub(for_waiters));
+        }
         if places > 0 && room > 0 {
             assert_eq!((waiters, floors), (0, 0), "less is built than is wanted");
         }

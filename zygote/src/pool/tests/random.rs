@@ -1,5 +1,8 @@
 //! Numbers that look random and can be had again from their seed.
 
+use std::num::NonZero;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// SplitMix64 (Steele, Lea and Flood 2014): 64 bits of state, any seed is good.
@@ -38,7 +41,7 @@ impl Random {
 }
 
 /// Runs a test for `ZYG_SIM_SEED` alone, or for the first `ZYG_SIM_SEEDS` seeds.
-pub(super) fn for_each_seed(default_seeds: u64, test: impl Fn(u64, Random)) {
+pub(super) fn for_each_seed(default_seeds: u64, test: impl Fn(u64, Random) + Sync) {
     let variable = |name: &str| {
         let value = std::env::var(name).ok()?;
         Some(value.parse::<u64>().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
@@ -47,18 +50,41 @@ pub(super) fn for_each_seed(default_seeds: u64, test: impl Fn(u64, Random)) {
         Some(seed) => seed..seed.saturating_add(1),
         None => 0..variable("ZYG_SIM_SEEDS").unwrap_or(default_seeds),
     };
-    for seed in seeds {
-        let _told = TellSeed(seed);
-        test(seed, Random(seed));
-    }
+    for_each(seeds, "seed; to see it again, set ZYG_SIM_SEED", |seed| test(seed, Random(seed)));
 }
 
-struct TellSeed(u64);
+/// Runs a test for each number, on all CPUs. The first failure ends it, with `what` and the number.
+pub(super) fn for_each(numbers: Range<u64>, what: &str, test: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(numbers.start);
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= numbers.end {
+                return;
+            }
+            let _stop = StopAtFailure { number, what, next: &next, end: numbers.end };
+            test(number);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(work);
+        }
+    });
+}
 
-impl Drop for TellSeed {
+struct StopAtFailure<'a> {
+    number: u64,
+    what: &'a str,
+    next: &'a AtomicU64,
+    end: u64,
+}
+
+impl Drop for StopAtFailure<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("failed with seed {0}; to see it again, set ZYG_SIM_SEED={0}", self.0);
+            eprintln!("failed with {}={}", self.what, self.number);
+            self.next.store(self.end, Ordering::Relaxed);
         }
     }
 }
