@@ -5,6 +5,7 @@ declare -A packages=(
     [python3]=python3 [newuidmap]=uidmap [bwrap]=bubblewrap [ps]=procps [pgrep]=procps
     [ss]=iproute2 [strace]=strace [setpriv]=util-linux [unshare]=util-linux [cc]=gcc
     [go]=golang-go [redis-server]=redis-server [redis-cli]=redis-tools
+    [valgrind]=valgrind
 )
 
 install_packages() {
