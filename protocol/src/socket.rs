@@ -81,8 +81,38 @@ pub fn send(
 /// See [`ReceiveError`]. After `Truncated` or `TooManyDescriptors` the message is lost, every
 /// descriptor of it closed; the sender has broken the wire's rules and deserves to lose the socket.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, ReceiveError> {
+    // SAFETY: a slice may be written to as a whole.
+    unsafe { receive_at(socket, buffer.as_mut_ptr(), buffer.len()) }
+}
+
+/// Receives one message of at most `bytes_max` bytes, which is then what `buffer` holds. Of its
+/// memory only as much is touched.
+///
+/// # Errors
+/// As of [`receive`].
+pub fn receive_into(
+    socket: BorrowedFd<'_>,
+    buffer: &mut Vec<u8>,
+    bytes_max: usize,
+) -> Result<Received, ReceiveError> {
+    buffer.clear();
+    buffer.reserve(bytes_max);
+    // SAFETY: there is so much room.
+    let received = unsafe { receive_at(socket, buffer.as_mut_ptr(), bytes_max) }?;
+    // SAFETY: the kernel has written so many bytes, and no more than there is room for.
+    unsafe { buffer.set_len(received.bytes) };
+    Ok(received)
+}
+
+/// # Safety
+/// So many bytes from there on may be written to.
+unsafe fn receive_at(
+    socket: BorrowedFd<'_>,
+    start: *mut u8,
+    bytes_max: usize,
+) -> Result<Received, ReceiveError> {
     let mut control = Control([0; CONTROL_BYTES]);
-    let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut iov = libc::iovec { iov_base: start.cast(), iov_len: bytes_max };
     // SAFETY: all of msghdr is integers and pointers, for which zero is a value.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = &raw mut iov;
@@ -90,8 +120,8 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, Re
     header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = CONTROL_BYTES;
     let bytes = loop {
-        // SAFETY: the header points at `buffer` and `control`, which outlive the call, with their
-        // own lengths.
+        // SAFETY: the header points at what the caller lets be written to, and at `control`, with
+        // their own lengths.
         let got =
             unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) };
         match Errno::result(got) {
@@ -108,7 +138,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, Re
         return Err(ReceiveError::TooManyDescriptors);
     }
     if header.msg_flags & libc::MSG_TRUNC != 0 {
-        return Err(ReceiveError::Truncated(buffer.len()));
+        return Err(ReceiveError::Truncated(bytes_max));
     }
     Ok(Received { bytes, descriptors })
 }

@@ -238,9 +238,8 @@ impl<M: Post> Mailbox<M> {
                 return Ok(None);
             }
             let received = BUFFER.with_borrow_mut(|buffer| {
-                buffer.resize(MESSAGE_BYTES_MAX, 0);
-                let received = socket::receive(self.socket(), buffer)?;
-                Ok::<_, ReceiveError>((decode_one(&buffer[..received.bytes]), received.descriptors))
+                let received = socket::receive_into(self.socket(), buffer, MESSAGE_BYTES_MAX)?;
+                Ok::<_, ReceiveError>((decode_one(buffer), received.descriptors))
             });
             match received {
                 Ok((message, descriptors)) => {
@@ -301,7 +300,7 @@ impl<M: Post> Desk<M> {
                 match self.trays.get_mut(&key) {
                     Some(tray) if tray.mail.len() < tray.room => {
                         tray.mail.push_back(mail);
-                        tray.wake.notify_one();
+                        tray.call();
                     }
                     Some(_) => self.end(Ended::Malformed("one answer came twice".into())),
                     // Whoever wanted it has lost interest.
@@ -314,9 +313,7 @@ impl<M: Post> Desk<M> {
 
     fn end(&mut self, ended: Ended) {
         self.ended = Some(ended);
-        for tray in self.trays.values() {
-            tray.wake.notify_one();
-        }
+        self.trays.values().for_each(Tray::call);
     }
 
     /// Called by every waiter that leaves: while somebody still waits, somebody must read. A
@@ -326,7 +323,17 @@ impl<M: Post> Desk<M> {
             return;
         }
         if let Some(tray) = self.trays.values().find(|tray| tray.waiting && tray.mail.is_empty()) {
-            tray.wake.notify_one();
+            tray.call();
+        }
+    }
+}
+
+impl<M> Tray<M> {
+    /// Wakes the owner. One that does not sleep looks before it does; to notify it all the same would
+    /// be a system call for nobody.
+    fn call(&self) {
+        if self.waiting {
+            self.wake.notify_one();
         }
     }
 }

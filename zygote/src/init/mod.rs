@@ -18,6 +18,7 @@ mod setup;
 mod whole;
 
 use crate::sys;
+use crate::sys::process::exit_now;
 use crate::template::Layout;
 pub(crate) use setup::inside;
 
@@ -36,7 +37,7 @@ use zyg_protocol::limits::{COMMANDS_MAX, MESSAGE_BYTES_MAX, PATH_BYTES_MAX};
 use zyg_protocol::message::{
     Bytes, Confinement, Failure, FromInit, Lifeline, Recipe, Scope, ToInit,
 };
-use zyg_protocol::socket::{ReceiveError, borrow, receive, send};
+use zyg_protocol::socket::{ReceiveError, borrow, receive_into, send};
 
 /// Replies that may wait for a client that does not read. Beyond, nothing more is read from it.
 const OUTBOX_MAX: usize = 2 * COMMANDS_MAX;
@@ -56,7 +57,7 @@ pub(crate) struct Setup<'a> {
 /// Runs as init until the lease is over. Call right after the clone, in the child.
 pub(crate) fn main(lifeline: OwnedFd, channel: OwnedFd, setup: &Setup<'_>) -> ! {
     let Ok([lifeline, channel]) = sys::descriptors::keep_only([lifeline, channel]) else {
-        std::process::exit(1);
+        exit_now(1);
     };
     match setup::run(setup) {
         Ok((layers, signals)) => {
@@ -83,7 +84,7 @@ pub(crate) fn main(lifeline: OwnedFd, channel: OwnedFd, setup: &Setup<'_>) -> ! 
         }
         Err(failure) => {
             report(&lifeline, &Lifeline::Unable(failure));
-            std::process::exit(1)
+            exit_now(1)
         }
     }
 }
@@ -141,13 +142,13 @@ impl Init {
             ];
             match poll(&mut fds, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => std::process::exit(1),
+                Err(_) => exit_now(1),
             }
             let [lifeline, channel, signals] =
                 fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
             if !lifeline.is_empty() {
                 // The server has nothing to say there: whatever arrives is its end.
-                std::process::exit(0);
+                exit_now(0);
             }
             if !signals.is_empty() {
                 self.reap();
@@ -159,21 +160,21 @@ impl Init {
                 self.hear();
             } else if channel.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
                 // The client is gone: the lease is over.
-                std::process::exit(0);
+                exit_now(0);
             }
         }
     }
 
     /// Takes one message. A client that breaks the wire's rules ends its lease.
     fn hear(&mut self) {
-        self.buffer.resize(MESSAGE_BYTES_MAX, 0);
-        let received = match receive(self.channel.as_fd(), &mut self.buffer) {
+        let buffer = &mut self.buffer;
+        let received = match receive_into(self.channel.as_fd(), buffer, MESSAGE_BYTES_MAX) {
             Ok(received) if received.bytes > 0 => received,
             Err(ReceiveError::WouldBlock) => return,
-            Ok(_) | Err(_) => std::process::exit(0),
+            Ok(_) | Err(_) => exit_now(0),
         };
-        let Ok(message) = decode(&self.buffer[..received.bytes]) else {
-            std::process::exit(0);
+        let Ok(message) = decode(buffer) else {
+            exit_now(0);
         };
         match message {
             ToInit::Prepare(prepare) => self.prepare(&prepare, received.descriptors),
@@ -210,7 +211,7 @@ impl Init {
                 Ok(()) => drop(self.outbox.pop_front()),
                 Err(Errno::EAGAIN) => return,
                 // The client is gone: the lease is over.
-                Err(_) => std::process::exit(0),
+                Err(_) => exit_now(0),
             }
         }
     }

@@ -5,16 +5,18 @@
 //! allocation, no lock, no unwinding.
 #![expect(unsafe_code, reason = "vfork's child may do little, and only by raw system calls")]
 
+use super::memory::Pages;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 use std::ffi::{CStr, CString};
+use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use zyg_protocol::message::Step;
 
 /// Bytes of the child's stack. It calls nothing deep; execve(2) needs none of it.
-const STACK_BYTES: usize = 64 * 1024;
+const STACK_BYTES: NonZeroUsize = NonZeroUsize::new(64 * 1024).expect("not zero");
 
 /// A program, ready to be started: every pointer and number that the child will use.
 #[derive(Debug)]
@@ -243,11 +245,11 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 
 /// The stack on which a child runs until it executes; one serves any number of starts in turn.
 #[derive(Debug)]
-pub struct Stack(Vec<u8>);
+pub struct Stack(Pages);
 
 impl Default for Stack {
     fn default() -> Self {
-        Self(vec![0; STACK_BYTES])
+        Self(Pages::zeroed(STACK_BYTES))
     }
 }
 

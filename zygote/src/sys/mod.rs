@@ -6,6 +6,7 @@
 pub mod command;
 pub mod descriptors;
 pub mod file;
+pub mod memory;
 pub mod mount;
 pub mod net;
 pub mod privilege;
