@@ -97,6 +97,14 @@ pub(crate) struct Filters {
     pub command: Vec<Bytes>,
 }
 
+impl Wanted {
+    /// Whether every socket of a command is of [`FAMILIES`]: not where it may have them made by a ring
+    /// (`IORING_OP_SOCKET`, io_uring_enter(2)).
+    pub fn confines_sockets(&self) -> bool {
+        !self.allow.iter().any(|allowed| ABSENT.contains(&allowed.as_str()))
+    }
+}
+
 /// Why there is no filter.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {

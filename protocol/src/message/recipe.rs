@@ -49,6 +49,9 @@ pub struct Recipe {
     pub view: View,
     /// Their network.
     pub network: Network,
+    /// Whether a network namespace that tells nothing of its zygote is used again; with
+    /// [`Network::Loopback`].
+    pub recycle: bool,
     /// What commands may do.
     pub confinement: Confinement,
     /// The host name inside; `None` for the host's own.

@@ -308,6 +308,7 @@ fn templates(samples: &mut Samples) {
             tmp_inodes: Some(4096),
         },
         network: Network::Own,
+        recycle: true,
         confinement: Confinement {
             capabilities: 1 << 10,
             filters: vec![bytes(&[6, 0, 0, 0, 0, 0, 255, 127])],

@@ -220,15 +220,18 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
 }
 
 pub fn to_template() -> impl Strategy<Value = ToTemplate> {
-    let recipe = (authority(), view(), network(), confinement(), option::of(text()), many())
-        .prop_map(|(authority, view, network, confinement, hostname, env)| Recipe {
+    let parts = (authority(), view(), network(), any::<bool>(), confinement());
+    let recipe = (parts, option::of(text()), many()).prop_map(
+        |((authority, view, network, recycle, confinement), hostname, env)| Recipe {
             authority,
             view,
             network,
+            recycle,
             confinement,
             hostname,
             env,
-        });
+        },
+    );
     let tree = (bytes(), any::<bool>()).prop_map(|(path, read_only)| Tree { path, read_only });
     prop_oneof![
         recipe.prop_map(|recipe| ToTemplate::Build(Box::new(recipe))),

@@ -58,6 +58,11 @@ fn nothing_is_left_in_default() {
 }
 
 #[test]
+fn nothing_is_left_where_nothing_is_recycled() {
+    hunt(Setting::Default, "recycle = \"none\"\n", &Least { root: 156, user: 153 });
+}
+
+#[test]
 fn nothing_is_left_in_strict() {
     hunt(Setting::Strict, "", &Least { root: 134, user: 134 });
 }

@@ -4,7 +4,7 @@ use super::Server;
 use super::capabilities::NET_ADMIN;
 use super::profile::{
     Bind, Etc, Home, HostPath, Identity, Limits, Location, Network, Place, PoolSize, Principal,
-    Profile, Quota, Root, Seccomp, User,
+    Profile, Quota, Recycle, Root, Seccomp, User,
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -74,6 +74,7 @@ pub(super) struct Draft {
     pub(super) etc: Key<Etc>,
     pub(super) home: Key<Home>,
     pub(super) network: Key<Network>,
+    pub(super) recycle: Key<Recycle>,
     pub(super) env: BTreeMap<String, Said<String>>,
     pub(super) hostname: Key<String>,
     pub(super) user: Key<User>,
@@ -112,6 +113,7 @@ impl Draft {
             etc: self.etc.over(base.etc),
             home: self.home.over(base.home),
             network: self.network.over(base.network),
+            recycle: self.recycle.over(base.recycle),
             env,
             hostname: self.hostname.over(base.hostname),
             user: self.user.over(base.user),
@@ -159,6 +161,7 @@ impl Draft {
             etc: said(&self.etc),
             home,
             network,
+            recycle: said(&self.recycle),
             env,
             hostname: self.hostname.get().map(|said| said.value.clone()),
             user: said(&self.user),

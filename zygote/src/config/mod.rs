@@ -26,7 +26,7 @@ mod units;
 
 pub use profile::{
     Bind, Etc, Home, HostPath, Identity, Limits, Location, Network, Place, PoolSize, Principal,
-    Profile, Quota, Root, Seccomp, User,
+    Profile, Quota, Recycle, Root, Seccomp, User,
 };
 
 use std::collections::BTreeMap;

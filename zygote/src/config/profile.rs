@@ -32,6 +32,9 @@ pub struct Profile {
     pub home: Home,
     /// `network`: which network commands are in.
     pub network: Network,
+    /// `recycle`: what of an environment is used again after it. Of a network only [`Network::Loopback`]
+    /// ever is, and only where [`Profile::seccomp`] confines sockets.
+    pub recycle: Recycle,
     /// `env`: variables that every command gets, in place of the client's of the same name. `HOME` is
     /// among them where [`Profile::home`] is private.
     pub env: BTreeMap<String, String>,
@@ -153,6 +156,17 @@ pub enum Network {
     Own,
     /// `"host"`: the host's, with its sockets and interfaces, over which no command holds anything.
     Host,
+}
+
+/// `recycle`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recycle {
+    /// `"parts"`: the network namespace, if its account is that of a new one. Everything that a command
+    /// could change is new.
+    Parts,
+    /// `"none"`: nothing; but for the subordinate ids of [`Identity::Slice`], of which there are only so
+    /// many.
+    None,
 }
 
 /// `user`

@@ -1,7 +1,9 @@
 //! From a profile and a user to what a template is told to prepare.
 
 use super::visible::Writable;
-use crate::config::{self, Etc, Home, HostPath, Identity, Location, Place, Profile, Seccomp};
+use crate::config::{
+    self, Etc, Home, HostPath, Identity, Location, Place, Profile, Recycle, Seccomp,
+};
 use crate::filter::{self, FilterError, Filters, Wanted};
 use nix::unistd::{Gid, Uid, User};
 use std::fs;
@@ -52,6 +54,7 @@ pub(super) fn recipe(profile: &Profile, facts: &Facts<'_>) -> (Recipe, Writable)
             config::Network::Own => Network::Own,
             config::Network::Host => Network::Host,
         },
+        recycle: recycles(profile),
         confinement,
         hostname: profile.hostname.clone(),
         env: profile
@@ -68,12 +71,24 @@ pub(super) fn recipe(profile: &Profile, facts: &Facts<'_>) -> (Recipe, Writable)
 /// # Errors
 /// A name that is no system call's, in the main.
 pub(super) fn filters(profile: &Profile) -> Result<Filters, FilterError> {
+    wanted(profile).map_or_else(|| Ok(Filters::default()), |wanted| filter::compile(&wanted))
+}
+
+/// What is asked of the filter; nothing where it is off.
+fn wanted(profile: &Profile) -> Option<Wanted> {
     let (allow, deny) = match &profile.seccomp {
-        Seccomp::Off => return Ok(Filters::default()),
+        Seccomp::Off => return None,
         Seccomp::Default => (Vec::new(), Vec::new()),
         Seccomp::Changed { allow, deny } => (allow.clone(), deny.clone()),
     };
-    filter::compile(&Wanted { allow, deny, nesting: profile.nesting })
+    Some(Wanted { allow, deny, nesting: profile.nesting })
+}
+
+/// Whether network namespaces are used again: what tells that nothing is left in one knows the
+/// families of sockets that the filter lets through.
+fn recycles(profile: &Profile) -> bool {
+    let confined = wanted(profile).is_some_and(|wanted| wanted.confines_sockets());
+    profile.recycle == Recycle::Parts && confined
 }
 
 /// Whether each zygote is to have ids of its own.

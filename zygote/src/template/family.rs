@@ -21,12 +21,15 @@ pub(super) struct Born {
     /// The client's end of the command channel.
     pub channel: OwnedFd,
     slice: Option<Slice>,
+    /// The number of its network namespace, where that may be used again.
+    network: Option<u64>,
 }
 
 /// A zygote that lives.
 struct Member {
     slot: u64,
     slice: Option<Slice>,
+    network: Option<u64>,
 }
 
 /// Living zygotes, and the slices that they use.
@@ -95,8 +98,9 @@ impl Family {
 
     /// Remembers a zygote until it is reaped.
     pub fn adopt(&mut self, slot: u64, born: Born) {
-        self.by_slot.insert(slot, born.pid);
-        self.by_pid.insert(born.pid, Member { slot, slice: born.slice });
+        let Born { pid, slice, network, .. } = born;
+        self.by_slot.insert(slot, pid);
+        self.by_pid.insert(pid, Member { slot, slice, network });
     }
 
     /// Kills a zygote; the kernel takes the rest of its pid namespace down (pid_namespaces(7)).
@@ -115,9 +119,9 @@ impl Family {
     ///
     /// `told` are the children that signals have told of; there may be more, for one signal can
     /// stand for several. Among few children all are looked for at once.
-    pub fn reap(&mut self, told: &[Pid]) -> Vec<u64> {
+    pub fn reap(&mut self, told: &[Pid], networks: &mut Networks) -> Vec<u64> {
         if self.by_pid.len() <= FEW {
-            return self.reap_all();
+            return self.reap_all(networks);
         }
         self.unsure_since.get_or_insert_with(Instant::now);
         let ended = told.iter().filter_map(|child| match process::reap_child(*child) {
@@ -125,7 +129,7 @@ impl Family {
             Reaped::Running | Reaped::None => None,
         });
         let ended: Vec<Pid> = ended.collect();
-        ended.into_iter().filter_map(|pid| self.forget(pid)).collect()
+        ended.into_iter().filter_map(|pid| self.forget(pid, networks)).collect()
     }
 
     /// How long until all children are to be looked at, because one may have ended untold.
@@ -134,21 +138,24 @@ impl Family {
     }
 
     /// As [`Self::reap`], whatever signals have told.
-    pub fn reap_all(&mut self) -> Vec<u64> {
+    pub fn reap_all(&mut self, networks: &mut Networks) -> Vec<u64> {
         self.unsure_since = None;
         let mut gone = Vec::new();
         while let Reaped::Ended(ended) = process::reap() {
-            gone.extend(self.forget(ended.pid));
+            gone.extend(self.forget(ended.pid, networks));
         }
         gone
     }
 
     /// Lets go of what a reaped child had, and returns its slot if it was a zygote.
-    fn forget(&mut self, pid: Pid) -> Option<u64> {
-        let Member { slot, slice } = self.by_pid.remove(&pid)?;
+    fn forget(&mut self, pid: Pid, networks: &mut Networks) -> Option<u64> {
+        let Member { slot, slice, network } = self.by_pid.remove(&pid)?;
         self.by_slot.remove(&slot);
         if let (Some(stock), Some(slice)) = (&mut self.stock, slice) {
             stock.give_back(slice);
+        }
+        if let Some(number) = network {
+            networks.gone(number);
         }
         Some(slot)
     }
@@ -166,14 +173,15 @@ fn clone(
     let (channel, init_channel) = pair().at(Step::Sockets)?;
     let start = Instant::now();
     let own_network = networks.zygote_owns();
-    let (pid, pidfd) = networks.in_zygotes(|| match process::clone_zygote(own_network) {
-        // The child never returns from here: it is not the template any more.
-        Ok(Cloned::Child) => {
-            let setup = init::Setup { layout, recipe, identity, start };
-            init::main(lifeline, init_channel, &setup)
-        }
-        Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd)),
-        Err(errno) => Err(errno).at(Step::Clone),
-    })?;
-    Ok(Born { pid, pidfd, channel, slice })
+    let ((pid, pidfd), network) =
+        networks.in_zygotes(|| match process::clone_zygote(own_network) {
+            // The child never returns from here: it is not the template any more.
+            Ok(Cloned::Child) => {
+                let setup = init::Setup { layout, recipe, identity, start };
+                init::main(lifeline, init_channel, &setup)
+            }
+            Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd)),
+            Err(errno) => Err(errno).at(Step::Clone),
+        })?;
+    Ok(Born { pid, pidfd, channel, slice, network })
 }

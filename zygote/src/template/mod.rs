@@ -6,9 +6,11 @@
 //!
 //! It depends on neither the server nor the pool, starts no thread, and never runs a command.
 
+mod account;
 mod authority;
 mod etc;
 mod family;
+mod keeper;
 mod namespaces;
 mod network;
 mod parts;
@@ -175,9 +177,12 @@ impl Template {
     fn serve(mut self, mut link: Link) -> ExitCode {
         loop {
             let readable = PollFlags::POLLIN;
+            let backlog = self.networks.backlog();
+            let writable = backlog.map_or(PollFlags::empty(), |_| PollFlags::POLLOUT);
             let mut fds = [
                 PollFd::new(link.socket.as_fd(), readable),
                 PollFd::new(self.children.as_fd(), readable),
+                PollFd::new(backlog.unwrap_or(self.children.as_fd()), writable),
             ];
             match poll(&mut fds, timeout(self.family.unsure_for())) {
                 Ok(_) | Err(Errno::EINTR) => {}
@@ -186,14 +191,17 @@ impl Template {
                     return ExitCode::FAILURE;
                 }
             }
-            let [asked, ended] =
+            let [asked, ended, room] =
                 fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+            if room {
+                self.networks.tell();
+            }
             if ended {
                 let told = self.ended_children();
-                report_gone(&link, self.family.reap(&told));
+                report_gone(&link, self.family.reap(&told, &mut self.networks));
             }
             if self.family.unsure_for().is_some_and(|left| left.is_zero()) {
-                report_gone(&link, self.family.reap_all());
+                report_gone(&link, self.family.reap_all(&mut self.networks));
             }
             if asked {
                 let Some((message, descriptors)) = link.receive() else {

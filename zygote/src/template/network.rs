@@ -4,7 +4,7 @@
 //! that it runs in.
 
 use super::namespaces::own;
-use super::stock::Stock;
+use super::stock::{Stock, Stocked};
 use crate::failure::At;
 use crate::sys;
 use nix::errno::Errno;
@@ -38,7 +38,7 @@ impl Networks {
         if kind != Network::Host {
             unshare(CloneFlags::CLONE_NEWNET).at(Step::NetNamespace)?;
         }
-        let stock = Stock::new(recipe.confinement.descriptors.1);
+        let stock = Stock::new(recipe.confinement.descriptors.1, recipe.recycle);
         Ok(Self { own: own("net")?, kind, stock, maker: Maker::new(sys::mount::new_procfs) })
     }
 
@@ -47,27 +47,50 @@ impl Networks {
         self.kind == Network::Own
     }
 
-    /// Runs `act` in the network namespace that a zygote is to have from the template: one that
-    /// nobody has been in, unless the profile says otherwise.
+    /// Runs `act` in the network namespace that a zygote is to have from the template: one of which
+    /// nothing tells that anybody has been in it, unless the profile says otherwise. Returns the
+    /// namespace's number, too, if it is to be [`Self::gone`].
     pub fn in_zygotes<T>(
         &mut self,
         act: impl FnOnce() -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+    ) -> Result<(T, Option<u64>), Failure> {
         if self.kind != Network::Loopback {
-            return act();
+            return act().map(|made| (made, None));
         }
-        let made = self.enter().and_then(|()| act());
+        let stocked = self.stock.take();
+        let number = stocked.as_ref().map(|stocked| stocked.number);
+        let made = self.enter(stocked).and_then(|()| act());
         // Also after an error: the template must not keep a zygote's network namespace alive.
         let back = setns(&self.own, CloneFlags::CLONE_NEWNET).at(Step::NetNamespace);
+        if let (Err(_), Some(number)) = (&made, number) {
+            self.gone(number);
+        }
         let made = made?;
-        back.map(|()| made)
+        back.map(|()| (made, number))
     }
 
-    fn enter(&mut self) -> Result<(), Failure> {
-        match self.stock.take() {
-            Some(made) => setns(made, CloneFlags::CLONE_NEWNET).at(Step::NetNamespace),
+    fn enter(&mut self, stocked: Option<Stocked>) -> Result<(), Failure> {
+        match stocked {
+            Some(Stocked { namespace, .. }) => {
+                setns(namespace, CloneFlags::CLONE_NEWNET).at(Step::NetNamespace)
+            }
             None => self.maker.enter_new(),
         }
+    }
+
+    /// Takes note that all processes of the zygote with the namespace of this number are gone.
+    pub fn gone(&mut self, number: u64) {
+        self.stock.gone(number);
+    }
+
+    /// As [`Stock::backlog`].
+    pub fn backlog(&self) -> Option<BorrowedFd<'_>> {
+        self.stock.backlog()
+    }
+
+    /// As [`Stock::tell`].
+    pub fn tell(&mut self) {
+        self.stock.tell();
     }
 
     /// Sees to network namespaces for the zygotes to come, where this many live.
@@ -105,6 +128,15 @@ impl Maker {
             }
             None => set_up(),
         }
+    }
+
+    /// A procfs in which the settings of the caller's network namespace can be looked at as fast as in a
+    /// new one.
+    pub fn procfs(&mut self) -> Option<BorrowedFd<'_>> {
+        self.renew();
+        let (procfs, used) = self.procfs.as_mut()?;
+        *used += 1;
+        Some(OwnedFd::as_fd(procfs))
     }
 
     /// Sees to a procfs that has few files yet. What is known of them goes with the old one.

@@ -3,7 +3,8 @@
 use super::{Reader, Section, Value};
 use crate::config::draft::{Draft, Said};
 use crate::config::{
-    Etc, ID_MAX, Identity, NOBODY, Network, Principal, Seccomp, User, capabilities, check, paths,
+    Etc, ID_MAX, Identity, NOBODY, Network, Principal, Recycle, Seccomp, User, capabilities, check,
+    paths,
 };
 use std::collections::BTreeMap;
 
@@ -56,6 +57,9 @@ impl Reader {
             let choices =
                 [("loopback", Network::Loopback), ("own", Network::Own), ("host", Network::Host)];
             reader.choice("network", &value, choices)
+        });
+        draft.recycle = self.key(section, "recycle", |reader, value| {
+            reader.choice("recycle", &value, [("parts", Recycle::Parts), ("none", Recycle::None)])
         });
         if let Some(value) = section.take("env") {
             draft.env = self.env(value);

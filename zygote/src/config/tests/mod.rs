@@ -65,6 +65,7 @@ bind = ["/a", "/b/:/c", "~/d", { source = "~/e", target = "/f", read_only = true
 etc = "host"
 home = "client"
 network = "own"
+recycle = "none"
 env = { LANG = "C.UTF-8", "1 odd.name" = "" }
 hostname = "web-1.example"
 user = { uid = 0, gid = 4294967294 }
@@ -137,6 +138,7 @@ fn web_1_x() -> Profile {
         etc: Etc::Host,
         home: Home::Client,
         network: Network::Own,
+        recycle: Recycle::None,
         env: BTreeMap::from([
             ("1 odd.name".into(), String::new()),
             ("LANG".into(), "C.UTF-8".into()),
@@ -206,7 +208,7 @@ fn each_mistake_is_refused_with_its_place_and_what_would_be_right() {
         (
             "[profile.x]\ncolour = 1",
             "2:1: unknown key `colour`; known here: `extends`, `root`, `root_overlay`, `writable`, \
-             `read_only`, `hide`, `bind`, `etc`, `home`, `network`, `env`, `hostname`, `user`, \
+             `read_only`, `hide`, `bind`, `etc`, `home`, `network`, `recycle`, `env`, `hostname`, `user`, \
              `capabilities`, `seccomp`, `nesting`, `identity`, `allow_uids`, `allow_gids`, \
              `limits`, `quota`, `pool`",
         ),

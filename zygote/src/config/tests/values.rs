@@ -42,6 +42,7 @@ fn a_wrong_word_is_refused_with_the_words_that_there_are() {
             "21: `network` must be \"loopback\", \"own\" or \"host\", unlike \"loopbak\"; did you \
              mean \"loopback\"?",
         ),
+        ("recycle = 'whole'", "21: `recycle` must be \"parts\" or \"none\", unlike \"whole\""),
         (
             "home = 'clint'",
             "18: `home` must be \"client\" or an absolute path, unlike \"clint\"; did you mean \
