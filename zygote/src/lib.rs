@@ -4,6 +4,7 @@
 //! zygotes. [`init`] is what a zygote runs as pid 1. The roles meet only on sockets, in the words of
 //! `zyg-protocol`.
 
+pub mod bench_floor;
 pub mod config;
 mod diagnose;
 pub mod doctor;

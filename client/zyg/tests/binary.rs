@@ -38,6 +38,7 @@ fn the_exit_codes_of_a_verb_are_in_its_help() {
         ("reserve", &["0 ", "1 ", "125 "]),
         ("serve", &["0 ", "3 ", "4 ", "125 "]),
         ("drain", &["0 ", "3 ", "4 ", "125 "]),
+        ("bench", &["0 ", "125 ", "130 "]),
     ] {
         let help = String::from_utf8(zyg(&[verb, "--help"]).stdout).unwrap();
         let (_, told) = help.split_once("xit codes").unwrap();
@@ -60,6 +61,9 @@ fn a_misuse_is_a_failure_of_zygs_own() {
         (&["reserve", "8", "--wait=long"], 2),
         (&["drain", "--timeout", "soon"], 2),
         (&["drain", "now"], 2),
+        (&["bench", "--rounds", "0"], 2),
+        (&["bench", "--role", "boss"], 2),
+        (&["bench", "--only", "aquire"], 125),
         (&["run", "--no-such-option", "true"], 125),
         (&["run"], 125),
         (&["run", "--timeout", "soon", "true"], 125),

@@ -1,40 +1,100 @@
-//! `zyg bench`: what an environment costs on this machine, beside what it is made of.
+//! `zyg bench`: what an environment costs on this machine, beside what it is made of and beside
+//! what other programs take for the same.
 //!
-//! Every sample of every row is taken in turn, round by round, so that all rows see the same
-//! machine. A ratio is to a row of the same run, never to a number from elsewhere.
+//! `rows` takes the samples of single times in turn, round by round, so that all rows see the same
+//! machine; `load` those of throughput, CPU time and memory, each next to its floor. A ratio is to
+//! a row of the same run, never to a number from elsewhere, and where that row was not steady there
+//! is no verdict (`noise`, `goals`). `scale` is a run of its own: curves over how much there is.
 
+mod chart;
+mod floors;
+mod goals;
+mod interrupt;
+mod load;
+mod noise;
+mod peers;
+mod plot;
+mod progress;
+mod random;
 mod report;
+mod row;
 mod rows;
+mod scale;
+mod server;
 mod stats;
+
+pub use floors::Role;
 
 use crate::cli::Bench;
 use anyhow::Context;
+use interrupt::{EXIT_INTERRUPTED, Interrupted};
+use load::Amount;
+use noise::Beginning;
+use peers::Peers;
+use progress::Progress;
 use report::Report;
-use rows::Rows;
-use std::io::{IsTerminal, Write, stderr};
+use row::Chosen;
+use server::Subject;
+use std::fs;
+use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// Rounds before those that count: code and caches get warm.
-const WARM_UP: usize = 10;
+/// Rounds unless the user says how many.
+const ROUNDS: u32 = 300;
+const ROUNDS_QUICK: u32 = 40;
 
-/// Takes the samples and prints the report.
+/// Parked zygotes whose memory is measured, unless the user says how many.
+const ZYGOTES: u32 = 1_000;
+const ZYGOTES_QUICK: u32 = 50;
+
+/// Measures, and prints what came of it.
 pub fn bench(bench: &Bench) -> anyhow::Result<ExitCode> {
-    if bench.echo {
-        return rows::echo().map(|()| ExitCode::SUCCESS);
+    if let Some(role) = bench.role {
+        return floors::play(role).map(|()| ExitCode::SUCCESS);
     }
-    let mut rows = Rows::set_up()?;
-    let progress = stderr().is_terminal();
-    for round in 0..WARM_UP + bench.rounds {
-        rows.round(round >= WARM_UP)?;
-        if progress {
-            eprint!("\rround {} of {}", (round + 1).saturating_sub(WARM_UP), bench.rounds);
-        }
+    interrupt::listen()?;
+    let zyg = std::env::current_exe().context("failed to find zyg's own program")?;
+    let subject = Subject { zyg, socket: bench.socket.clone() };
+    let measured =
+        if bench.scale { scale::measure(&subject, bench) } else { measure(&subject, bench) };
+    let (text, svg) = match measured {
+        Err(error) if error.is::<Interrupted>() => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
+        measured => measured?,
+    };
+    if let Some(file) = &bench.svg {
+        fs::write(file, svg).with_context(|| format!("failed to write {}", file.display()))?;
     }
-    if progress {
-        eprint!("\r\x1b[K");
-    }
-    let report = Report::new(rows.into_samples());
-    let text = if bench.json { report.json() } else { report.table() };
     std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The rows, as text and as a picture.
+fn measure(subject: &Subject, bench: &Bench) -> anyhow::Result<(String, String)> {
+    let chosen = Chosen::new(&bench.only, subject.socket.is_some())?;
+    let progress = Progress::new();
+    let beginning = Beginning::now()?;
+    let rounds = bench.rounds.unwrap_or(if bench.quick { ROUNDS_QUICK } else { ROUNDS });
+    let peers = Peers::find(|name| chosen.has_any(&[name, &format!("churn_{name}")]))?;
+    let usable = &peers.usable;
+    let turns = (rounds as usize, bench.seed);
+    let mut rows = Vec::new();
+    if chosen.has("memory") {
+        let zygotes = bench.zygotes.unwrap_or(if bench.quick { ZYGOTES_QUICK } else { ZYGOTES });
+        rows.push(load::memory(subject, zygotes, &progress)?);
+    }
+    rows.extend(rows::take(subject, &chosen, usable, turns, &progress)?);
+    rows.extend(load::take(subject, &chosen, usable, &amount(bench), &progress)?);
+    drop(progress);
+    let conditions = beginning.until_now(&rows)?;
+    let report = Report::new(rows, conditions, &peers, bench.seed);
+    let text = if bench.json { format!("{}\n", report.json()) } else { report.table() };
+    Ok((text, plot::svg(report.rows(), &report.machine())))
+}
+
+/// Nine of each at the least: thirds of fewer say nothing about a drift.
+fn amount(bench: &Bench) -> Amount {
+    let quick = bench.quick;
+    let slice = Duration::from_millis(if quick { 100 } else { 600 });
+    Amount { slices: (9, slice), cycles: (9, if quick { 1 } else { 5 }) }
 }

@@ -1,86 +1,190 @@
-//! The samples as a table for people and as JSON for programs.
+//! What was measured, as a table for people and as JSON for programs.
 
-use super::rows::Samples;
+use super::goals::{GOALS, Judged};
+use super::noise::{Conditions, percent};
+use super::peers::Peers;
+use super::row::{KINDS, Kind, Row, Unit};
 use super::stats::{Ratio, Sorted};
 use serde_json::{Value, json};
+use std::fmt::Write;
 
-/// Which row each row is put in relation to.
-const FLOORS: [(&str, &str); 7] = [
-    ("acquire", "seqpacket_rtt"),
-    ("acquire_release", "seqpacket_rtt"),
-    ("exec_true", "spawn_true"),
-    ("zyg_run_true", "spawn_true"),
-    ("bwrap", "spawn_true"),
-    ("zyg_run_true", "bwrap"),
-    ("exec_true", "bwrap"),
-];
-
-/// What was measured, in order of size.
+/// All of it.
+#[derive(Debug)]
 pub struct Report {
-    rows: Vec<(&'static str, Sorted)>,
+    rows: Vec<(Kind, Sorted)>,
+    conditions: Conditions,
+    goals: Vec<Judged>,
+    /// Each peer's command line, and those that cannot be used, with the reason.
+    lines: Vec<(&'static str, String)>,
+    unusable: Vec<(&'static str, String)>,
+    seed: u64,
 }
 
 impl Report {
-    pub fn new(samples: Vec<Samples>) -> Self {
-        let sorted = samples.into_iter().map(|(name, samples)| (name, Sorted::new(samples)));
-        Self { rows: sorted.collect() }
+    /// Sums up.
+    pub fn new(rows: Vec<Row>, conditions: Conditions, peers: &Peers, seed: u64) -> Self {
+        let place = |kind: &Kind| KINDS.iter().position(|other| other.name == kind.name);
+        let sorted = rows.into_iter().filter(|row| !row.samples.is_empty());
+        let mut rows: Vec<_> = sorted.map(|row| (row.kind, Sorted::new(row.samples))).collect();
+        rows.sort_by_key(|(kind, _)| place(kind));
+        let drifted = |name: &str| conditions.drifted().any(|(drifted, _)| drifted == name);
+        let row = |name: &str| find(&rows, name);
+        let goals = GOALS.iter().map(|goal| goal.judge(row, drifted)).collect();
+        let lines = peers.usable.iter().map(|peer| (peer.name, peer.shown())).collect();
+        let unusable = peers.unusable.clone();
+        Self { rows, conditions, goals, lines, unusable, seed }
     }
 
-    fn row(&self, name: &str) -> Option<&Sorted> {
-        self.rows.iter().find(|(row, _)| *row == name).map(|(_, sorted)| sorted)
+    /// The rows, in the order in which they are shown.
+    pub fn rows(&self) -> &[(Kind, Sorted)] {
+        &self.rows
     }
 
-    fn ratios(&self) -> impl Iterator<Item = (&'static str, &'static str, Ratio)> {
-        FLOORS.iter().filter_map(|(name, floor)| {
-            Some((*name, *floor, Ratio::new(self.row(name)?, self.row(floor)?)))
-        })
+    /// What machine it was.
+    pub fn machine(&self) -> String {
+        self.conditions.machine()
     }
 
+    fn ratio(&self, (kind, of): &(Kind, Sorted)) -> Option<(&'static str, Ratio)> {
+        let floor = kind.floor?;
+        Some((floor, Ratio::new(of, find(&self.rows, floor)?)))
+    }
+
+    /// For people.
     pub fn table(&self) -> String {
-        let mut text =
-            format!("{:<16} {:>9} {:>9} {:>9} {:>9}   µs\n", "", "p50", "p90", "p99", "max");
-        for (name, row) in &self.rows {
-            let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|share| row.quantile(share));
-            text.push_str(&format!("{name:<16} {p50:>9.1} {p90:>9.1} {p99:>9.1} {max:>9.1}\n"));
-        }
-        text.push('\n');
-        for (name, floor, ratio) in self.ratios() {
-            text.push_str(&format!(
-                "{name} ÷ {floor}: {:.2} ({:.2} to {:.2})\n",
-                ratio.p50, ratio.low, ratio.high
-            ));
-        }
-        let rounds = self.rows.first().map_or(0, |(_, row)| row.len());
-        text.push_str(&format!(
-            "\n{rounds} rounds; ratios of medians with 95 % intervals; {}\n",
-            machine()
-        ));
+        let mut text = String::new();
+        self.write_rows(&mut text);
+        self.write_goals(&mut text);
+        self.write_peers(&mut text);
+        let _ = writeln!(
+            text,
+            "\n{}; {}; seed {}.",
+            self.machine(),
+            self.conditions.noise(),
+            self.seed
+        );
         text
     }
 
-    pub fn json(&self) -> String {
-        let rows: Vec<Value> = self
-            .rows
-            .iter()
-            .map(|(name, row)| {
-                let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|share| row.quantile(share));
-                let us = json!({ "p50": p50, "p90": p90, "p99": p99, "max": max });
-                let ratio = self.ratios().find(|(of, _, _)| of == name);
-                let (floor, ratio) = ratio.map_or((None, None), |(_, floor, ratio)| {
-                    let Ratio { p50, low, high } = ratio;
-                    (Some(floor), Some(json!({ "p50": p50, "low": low, "high": high })))
-                });
-                json!({ "name": name, "us": us, "floor": floor, "ratio": ratio })
-            })
-            .collect();
-        format!("{}\n", json!({ "version": 1, "machine": { "summary": machine() }, "rows": rows }))
+    fn write_rows(&self, text: &mut String) {
+        let heads = ["p50", "(95 % of", "medians)", "p90", "p99", "max"];
+        let _ = write!(text, "{:<18}", "");
+        for head in heads {
+            let _ = write!(text, " {head:>9}");
+        }
+        let _ = writeln!(text, "  {:<7} {:>6}  ÷ floor", "unit", "n");
+        for row in &self.rows {
+            let (kind, samples) = row;
+            let (low, high) = samples.interval(0.5);
+            let [p50, p90, p99, max] = quantiles(samples);
+            let _ = write!(text, "{:<18}", kind.name);
+            for value in [p50, low, high, p90, p99, max] {
+                let _ = write!(text, " {value:>9.1}");
+            }
+            let _ = write!(text, "  {:<7} {:>6}", kind.unit, samples.len());
+            if let Some((floor, Ratio { p50, low, high })) = self.ratio(row) {
+                let _ = write!(text, "  {p50:.2} ({low:.2} to {high:.2}) × {floor}");
+            }
+            text.push('\n');
+        }
+        text.push('\n');
+        for (kind, _) in &self.rows {
+            let _ = writeln!(text, "{:<18} {}", kind.name, kind.about);
+        }
+    }
+
+    fn write_goals(&self, text: &mut String) {
+        let measured: Vec<_> =
+            self.goals.iter().filter(|judged| judged.measured.is_some()).collect();
+        if measured.is_empty() {
+            return;
+        }
+        let _ = writeln!(text, "\n{:<31} {:>8} {:>9}  (at least 95 %)", "goal", "", "measured");
+        for judged in &self.goals {
+            let (goal, verdict) = (&judged.goal, judged.verdict.text());
+            let _ = write!(text, "{:<31} {:>8} ", goal.subject(), goal.bound());
+            let _ = match judged.measured {
+                Some(Ratio { p50, low, high }) => {
+                    let interval = format!("({low:.2} to {high:.2})");
+                    writeln!(text, "{p50:>9.2}  {interval:<20} {verdict}")
+                }
+                None => writeln!(text, "{:>9}  {:<20} {verdict}", "", ""),
+            };
+        }
+        for (floor, drift) in self.conditions.drifted() {
+            let _ = writeln!(
+                text,
+                "No verdict by {floor}: it drifted by {} from the first third of its samples to the last. \
+                 Try again when the machine is quieter.",
+                percent(drift)
+            );
+        }
+    }
+
+    fn write_peers(&self, text: &mut String) {
+        if !self.lines.is_empty() || !self.unusable.is_empty() {
+            text.push('\n');
+        }
+        for (_, line) in &self.lines {
+            let _ = writeln!(text, "$ {line}");
+        }
+        for (name, reason) in &self.unusable {
+            let _ = writeln!(text, "{name} is here and cannot be used: {reason}");
+        }
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let lines =
+            self.lines.iter().map(|(name, line)| ((*name).to_owned(), json!({ "line": line })));
+        let reasons = self.unusable.iter();
+        let unusable = reasons.map(|(name, why)| ((*name).to_owned(), json!({ "unusable": why })));
+        json!({
+            "version": 1,
+            "seed": self.seed,
+            "machine": self.conditions.json(),
+            "rows": self.rows.iter().map(|row| self.row_json(row)).collect::<Vec<_>>(),
+            "goals": self.goals.iter().map(Judged::json).collect::<Vec<_>>(),
+            "drifted": self.conditions.drifted().map(|(name, _)| name).collect::<Vec<_>>(),
+            "peers": Value::Object(lines.chain(unusable).collect()),
+        })
+    }
+
+    /// Quantiles are under `us` where they are microseconds on the clock, else under `values`.
+    fn row_json(&self, row: &(Kind, Sorted)) -> Value {
+        let (kind, samples) = row;
+        let [p50, p90, p99, max] = quantiles(samples);
+        let (low, high) = samples.interval(0.5);
+        let values = json!({
+            "p50": p50, "p90": p90, "p99": p99, "max": max, "p50_low": low, "p50_high": high,
+        });
+        let ratio = self.ratio(row);
+        let is_time = kind.unit == Unit::Micros;
+        let mut json = json!({
+            "name": kind.name,
+            "unit": kind.unit.to_string(),
+            "samples": samples.len(),
+            "us": if is_time { values.clone() } else { Value::Null },
+            "floor": ratio.map(|(floor, _)| floor),
+            "ratio": ratio.map(|(_, Ratio { p50, low, high })| {
+                json!({ "p50": p50, "low": low, "high": high })
+            }),
+        });
+        if !is_time {
+            json["values"] = values;
+        }
+        json
     }
 }
 
-fn machine() -> String {
-    let kernel = nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("{cpus} CPUs, Linux {kernel}")
+fn find<'a>(rows: &'a [(Kind, Sorted)], name: &str) -> Option<&'a Sorted> {
+    rows.iter().find(|(kind, _)| kind.name == name).map(|(_, samples)| samples)
 }
+
+fn quantiles(samples: &Sorted) -> [f64; 4] {
+    [0.5, 0.9, 0.99, 1.0].map(|share| samples.quantile(share))
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

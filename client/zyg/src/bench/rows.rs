@@ -1,221 +1,223 @@
-//! What is measured, and how each sample is taken.
+//! The rows whose samples are taken in turn: of each round one of every row, in an order that
+//! changes from round to round, so that all rows see the same machine and none always follows the
+//! same other.
 
-use anyhow::{Context, bail};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use super::floors::{Floor, Role};
+use super::interrupt::go_on;
+use super::peers::Peer;
+use super::progress::Progress;
+use super::random::Random;
+use super::row::{Chosen, Row, kind};
+use super::server::{Server, Subject};
+use anyhow::bail;
+use std::path::PathBuf;
+use std::process::Command;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
-use zyg_protocol::socket;
-use zygote_client::{Client, LeaseOptions};
+use zygote_client::{Client, Lease, LeaseOptions};
 
 /// Executed by every row that executes something: the cheapest program there is.
-const PROGRAM: &str = "/bin/true";
+pub const PROGRAM: &str = "/bin/true";
 
-/// Bytes of a message of the raw round trip: those of an acquire.
-const MESSAGE: [u8; 48] = [0; 48];
+/// Rounds before those that count: code and caches get warm.
+const WARM_UP: usize = 10;
 
-/// One row's name and samples, in microseconds.
-pub type Samples = (&'static str, Vec<f64>);
+/// What one sample of a row may take on average over all rounds; a slower row has fewer samples.
+const SAMPLE_MAX: Duration = Duration::from_millis(25);
 
-/// A server of the bench's own, an echo to compare with, and what was measured.
-pub struct Rows {
+/// Samples that every row has at least.
+const SAMPLES_MIN: usize = 10;
+
+const POOLS: [(&str, &str); 2] =
+    [("default", "min = 4, max = 64, learn = false"), ("cold", "min = 0, max = 64, learn = false")];
+
+type Take = Box<dyn Fn(&Scene) -> anyhow::Result<Duration>>;
+
+/// A row to be taken.
+struct Turn {
+    row: Row,
+    take: Take,
+    /// It has a sample in every so-manieth round.
+    every: usize,
+}
+
+/// What the samples are taken with.
+struct Scene {
     zyg: PathBuf,
-    socket: PathBuf,
-    client: Client,
-    echo: OwnedFd,
-    bwrap: bool,
-    samples: Vec<Samples>,
-    // Last, so that they end after whatever speaks to them.
-    _children: Vec<Ended>,
-    _directory: TempDir,
+    server: Server,
+    echo: Floor,
+    cloner: Floor,
 }
 
-/// A child process that ends with the bench.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        // Both end by themselves when their socket closes; the server on SIGTERM only.
-        let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let _ = self.0.wait();
+/// Takes so many rounds of the rows that are chosen.
+pub fn take(
+    subject: &Subject,
+    chosen: &Chosen,
+    peers: &[Rc<Peer>],
+    (rounds, seed): (usize, u64),
+    progress: &Progress,
+) -> anyhow::Result<Vec<Row>> {
+    let mut turns = turns(chosen, peers, rounds);
+    if turns.is_empty() {
+        return Ok(Vec::new());
     }
+    let scene = Scene {
+        zyg: subject.zyg.clone(),
+        server: subject.server(&POOLS)?,
+        echo: Floor::start(&subject.zyg, Role::Echo)?,
+        cloner: Floor::start(&subject.zyg, Role::Clone)?,
+    };
+    scene.wake_up(chosen)?;
+    let mut random = Random::new(seed);
+    for round in 0..WARM_UP + rounds {
+        progress.show("rounds", round, WARM_UP + rounds);
+        random.shuffle(&mut turns);
+        scene.round(round, &mut turns)?;
+    }
+    Ok(turns.into_iter().map(|turn| turn.row).collect())
 }
 
-impl Rows {
-    /// Starts what is measured.
-    pub fn set_up() -> anyhow::Result<Self> {
-        let zyg = std::env::current_exe().context("failed to find zyg's own program")?;
-        let directory = tempfile::Builder::new().prefix("zyg-bench-").tempdir();
-        let directory = directory.context("failed to make a directory")?;
-        let socket = directory.path().join("s.sock");
-        let (echo, echo_child) = start_echo(&zyg)?;
-        let server = start_server(&zyg, &socket)?;
-        let client = Client::connect(&socket)?;
-        let bwrap = Command::new("bwrap")
-            .args(bwrap_arguments())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success());
-        let _children = vec![Ended(server), Ended(echo_child)];
-        let samples = Vec::new();
-        Ok(Self { zyg, socket, client, echo, bwrap, samples, _children, _directory: directory })
-    }
+/// The rows that are chosen and can be taken.
+fn turns(chosen: &Chosen, peers: &[Rc<Peer>], rounds: usize) -> Vec<Turn> {
+    type Plain = fn(&Scene) -> anyhow::Result<Duration>;
+    let own: [(&str, Plain); 11] = [
+        ("seqpacket_rtt", Scene::round_trip),
+        ("acquire", Scene::acquire),
+        ("acquire_release", Scene::acquire_release),
+        ("spawn_true", |_| spawn(&mut Command::new(PROGRAM))),
+        ("bare_true", |_| spawn(&mut Command::new(PROGRAM))),
+        ("exec_in_lease", Scene::exec_in_lease),
+        ("exec_true", Scene::exec),
+        ("zyg_run_true", Scene::run),
+        ("clone_exit_no_net", |scene| Ok(scene.cloner.clones(false, 1)?.wall)),
+        ("clone_exit", |scene| Ok(scene.cloner.clones(true, 1)?.wall)),
+        ("cold_acquire", Scene::cold_acquire),
+    ];
+    let turn = |name: &str, every: usize, take: Take| {
+        let kind = kind(name).filter(|_| chosen.has(name))?;
+        Some(Turn { row: Row { kind, samples: Vec::new() }, take, every })
+    };
+    let peers = peers.iter().map(|peer| {
+        let every = peer.trial.as_secs_f64() / SAMPLE_MAX.as_secs_f64();
+        let every = (every as usize).clamp(1, (rounds / SAMPLES_MIN).max(1));
+        let run = Rc::clone(peer);
+        turn(peer.name, every, Box::new(move |_| run.run()))
+    });
+    own.map(|(name, take)| turn(name, 1, Box::new(take)))
+        .into_iter()
+        .chain(peers)
+        .flatten()
+        .collect()
+}
 
-    /// Takes one sample of each row.
-    pub fn round(&mut self, counts: bool) -> anyhow::Result<()> {
-        self.sample("seqpacket_rtt", counts, Self::round_trip)?;
-        self.sample("spawn_true", counts, |_| spawn(&mut Command::new(PROGRAM)))?;
-        let mut held = None;
-        self.sample("acquire", counts, |rows| {
-            held = Some(rows.client.acquire(&LeaseOptions::new())?);
-            Ok(())
-        })?;
-        drop(held);
-        self.sample("acquire_release", counts, |rows| {
-            drop(rows.client.acquire(&LeaseOptions::new())?);
-            Ok(())
-        })?;
-        self.sample("exec_true", counts, |rows| {
-            let lease = rows.client.acquire(&LeaseOptions::new())?;
-            match lease.command(PROGRAM).current_dir("/").status()? {
-                status if status.success() => Ok(()),
-                status => bail!("{PROGRAM} ended with {status}"),
-            }
-        })?;
-        self.sample("zyg_run_true", counts, |rows| {
-            let mut command = Command::new(&rows.zyg);
-            command.args(["run", "--socket"]).arg(&rows.socket).args(["--", PROGRAM]);
-            spawn(&mut command)
-        })?;
-        if self.bwrap {
-            self.sample("bwrap", counts, |_| spawn(Command::new("bwrap").args(bwrap_arguments())))?;
+impl Scene {
+    /// The pools come into being with their first acquire.
+    fn wake_up(&self, chosen: &Chosen) -> anyhow::Result<()> {
+        drop(self.client().lease()?);
+        if chosen.has("cold_acquire") {
+            drop(self.client().acquire(&cold())?);
         }
         Ok(())
     }
 
-    /// Waits for a warm pool, so that no sample pays for the one before, and takes a sample.
-    fn sample(
-        &mut self,
-        name: &'static str,
-        counts: bool,
-        take: impl FnOnce(&Self) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        self.settle()?;
+    /// Takes a sample of each row whose turn it is.
+    fn round(&self, round: usize, turns: &mut [Turn]) -> anyhow::Result<()> {
+        for turn in turns {
+            let counted = round.checked_sub(WARM_UP);
+            // A slow row warms up once.
+            if !counted.unwrap_or(round).is_multiple_of(turn.every) {
+                continue;
+            }
+            self.server.settle()?;
+            let taken = (turn.take)(self);
+            // What a signal to the terminal has ended is no failure of the row's.
+            go_on()?;
+            let us = taken?.as_secs_f64() * 1e6;
+            if counted.is_some() {
+                turn.row.samples.push(us);
+            }
+        }
+        Ok(())
+    }
+
+    fn client(&self) -> &Client {
+        &self.server.client
+    }
+
+    /// A row of messages comes right after a message to the same process that does not count: who
+    /// is asked was asked before, of the floor and of zyg alike.
+    fn round_trip(&self) -> anyhow::Result<Duration> {
+        self.echo.round_trip()?;
+        Ok(self.echo.round_trip()?.0)
+    }
+
+    fn acquired(&self, options: &LeaseOptions) -> anyhow::Result<(Instant, Lease)> {
+        self.client().status()?;
         let start = Instant::now();
-        take(self)?;
+        Ok((start, self.client().acquire(options)?))
+    }
+
+    fn acquire(&self) -> anyhow::Result<Duration> {
+        let (start, _lease) = self.acquired(&LeaseOptions::new())?;
+        Ok(start.elapsed())
+    }
+
+    fn cold_acquire(&self) -> anyhow::Result<Duration> {
+        let (start, lease) = self.acquired(&cold())?;
         let took = start.elapsed();
-        if counts {
-            let us = took.as_secs_f64() * 1e6;
-            match self.samples.iter_mut().find(|(row, _)| *row == name) {
-                Some((_, samples)) => samples.push(us),
-                None => self.samples.push((name, vec![us])),
-            }
+        if lease.start() == zygote_client::Start::Warm {
+            bail!("a pool that keeps nothing warm had something warm");
         }
-        Ok(())
+        Ok(took)
     }
 
-    fn settle(&self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let status = self.client.status()?;
-            let pools = &status.profiles;
-            if pools.iter().all(|p| p.warm >= p.target && p.leased + p.dying + p.spawning == 0) {
-                return Ok(());
-            }
-            if let Some(reason) = pools.iter().find_map(|pool| pool.failing.as_ref()) {
-                bail!("environments cannot be built: {reason}");
-            }
-            if Instant::now() > deadline {
-                bail!("the pool does not get warm");
-            }
-            std::thread::yield_now();
-        }
+    fn acquire_release(&self) -> anyhow::Result<Duration> {
+        let (start, lease) = self.acquired(&LeaseOptions::new())?;
+        drop(lease);
+        Ok(start.elapsed())
     }
 
-    /// The floor of an acquire: as many bytes and descriptors, to a process that does nothing.
-    fn round_trip(&self) -> anyhow::Result<()> {
-        socket::send(self.echo.as_fd(), &MESSAGE, &[])?;
-        let mut buffer = [0; 256];
-        let received = socket::receive(self.echo.as_fd(), &mut buffer)?;
-        match received.descriptors.len() {
-            2 => Ok(()),
-            other => bail!("the echo sent {other} descriptors"),
-        }
+    fn exec(&self) -> anyhow::Result<Duration> {
+        let (start, lease) = self.acquired(&LeaseOptions::new())?;
+        run_in(&lease)?;
+        Ok(start.elapsed())
     }
 
-    /// What was measured.
-    pub fn into_samples(self) -> Vec<Samples> {
-        self.samples
+    fn exec_in_lease(&self) -> anyhow::Result<Duration> {
+        let (_, lease) = self.acquired(&LeaseOptions::new())?;
+        let start = Instant::now();
+        run_in(&lease)?;
+        Ok(start.elapsed())
+    }
+
+    fn run(&self) -> anyhow::Result<Duration> {
+        let mut command = Command::new(&self.zyg);
+        command.args(["run", "--socket"]).arg(&self.server.socket).args(["--", PROGRAM]);
+        spawn(command.env_remove("ZYG_PROFILE"))
     }
 }
 
-fn spawn(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.stdin(Stdio::null()).status()?;
+fn cold() -> LeaseOptions {
+    let mut options = LeaseOptions::new();
+    options.profile("cold");
+    options
+}
+
+/// Runs the program in a lease until its exit is known.
+pub fn run_in(lease: &Lease) -> anyhow::Result<()> {
+    match lease.command(PROGRAM).current_dir("/").status()? {
+        status if status.success() => Ok(()),
+        status => bail!("{PROGRAM} ended with {status}"),
+    }
+}
+
+/// Runs a command until its exit is known; how long that took.
+pub fn spawn(command: &mut Command) -> anyhow::Result<Duration> {
+    let start = Instant::now();
+    let status = command.status()?;
+    let took = start.elapsed();
     if !status.success() {
         bail!("{command:?} ended with {status}");
     }
-    Ok(())
-}
-
-fn start_server(zyg: &Path, socket: &Path) -> anyhow::Result<Child> {
-    let mut command = Command::new(zyg);
-    command.args(["serve", "--socket"]).arg(socket).env("ZYG_LOG", "info");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut server = command.spawn().context("failed to start a server")?;
-    let stderr = server.stderr.take().context("the server has no standard error")?;
-    let mut lines = BufReader::new(stderr).lines();
-    for line in lines.by_ref() {
-        if line.context("failed to read the server's log")?.contains("listening at") {
-            // Read on, so that the server never waits for room in the pipe.
-            std::thread::spawn(move || lines.for_each(drop));
-            return Ok(server);
-        }
-    }
-    bail!("the server ended before it listened")
-}
-
-fn start_echo(zyg: &Path) -> anyhow::Result<(OwnedFd, Child)> {
-    let (ours, theirs) = socket::pair().context("failed to make a socket pair")?;
-    let mut command = Command::new(zyg);
-    command.args(["bench", "--echo"]).stdin(theirs);
-    Ok((ours, command.spawn().context("failed to start the echo")?))
-}
-
-/// Answers every message on standard input with two descriptors, as a grant has.
-pub fn echo() -> anyhow::Result<()> {
-    let socket = zygote::inherited_descriptor(0).context("standard input is not open")?;
-    let passed = [File::open("/dev/null")?, File::open("/dev/null")?];
-    let passed = [passed[0].as_fd(), passed[1].as_fd()];
-    let mut buffer = [0; 256];
-    while socket::receive(socket.as_fd(), &mut buffer)?.bytes > 0 {
-        socket::send(socket.as_fd(), &MESSAGE, &passed)?;
-    }
-    Ok(())
-}
-
-/// bubblewrap with the namespaces that a zygote has, and a comparable view of files.
-fn bwrap_arguments() -> [&'static str; 17] {
-    [
-        "--unshare-user",
-        "--unshare-pid",
-        "--unshare-net",
-        "--unshare-ipc",
-        "--unshare-uts",
-        "--unshare-cgroup",
-        "--ro-bind",
-        "/",
-        "/",
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-        "--tmpfs",
-        "/tmp",
-        "--",
-        PROGRAM,
-    ]
+    Ok(took)
 }
