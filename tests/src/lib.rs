@@ -8,6 +8,7 @@
 
 mod baseline;
 mod census;
+mod echo;
 mod home;
 mod probe;
 mod raw;
@@ -16,6 +17,7 @@ mod thief;
 
 pub use baseline::{Baseline, descriptors_of};
 pub use census::Census;
+pub use echo::Echo;
 pub use home::home;
 pub use probe::{Findings, Probe, Refused, python};
 pub use raw::{Raw, RawLease, bytes_of};

@@ -1,6 +1,6 @@
 //! A client is killed outright, at each step of the hand-over: its lease dies, nobody else's.
 
-use crate::shared::{Echo, run_forever, wait_settled, with_pool};
+use crate::shared::{run_forever, wait_settled, with_pool};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read};
@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use zyg_protocol::message::{Acquire, Bytes, Reply, Request};
-use zyg_tests::{Baseline, Raw, Server, eventually, wait_readable};
+use zyg_tests::{Baseline, Echo, Raw, Server, eventually, wait_readable};
 use zygote_client::{Client, LeaseOptions};
 
 /// Names the step at which this very program, started once more, is to stay.

@@ -1,14 +1,14 @@
 //! What a machine allows is used up: descriptors, processes. Refused by name, and nobody who is
 //! served already notices.
 
-use crate::shared::{Echo, pid_behind, signal, template, wait_settled, with_pool};
+use crate::shared::{pid_behind, signal, template, wait_settled, with_pool};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 use zyg_protocol::message::{Refusal, Reply, Request};
-use zyg_tests::{Baseline, Raw, Server, eventually, is_root, wait_readable};
+use zyg_tests::{Baseline, Echo, Raw, Server, eventually, is_root, wait_readable};
 use zygote_client::{AcquireError, Denial, Lease, LeaseError, RunError, SpawnError};
 
 /// Changes a soft limit of a running process (prlimit(1)), `SOFT:` or `SOFT:HARD`.

@@ -1,41 +1,16 @@
-//! What the faults have in common: small pools, and a command that shows that its lease lives.
+//! What the faults have in common: small pools, and commands that run for ever.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::process::ChildStdout;
-use zyg_tests::{Server, Setup, eventually, wait_readable};
+use zyg_tests::{Server, Setup, eventually};
 use zygote_client::{Child, Lease, Stdio};
 
 /// A server whose default pool has these bounds, not warm yet.
 pub fn with_pool(min: u32, max: u32) -> Setup {
     Setup::default()
         .config(&format!("[profile.default.pool]\nmin = {min}\nmax = {max}\nlearn = false\n"))
-}
-
-/// A command that answers each line with the same line.
-pub struct Echo {
-    pub child: Child,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Echo {
-    pub fn start(lease: &Lease) -> Self {
-        let mut cat = lease.command("cat");
-        let mut child = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap());
-        Self { child, answers }
-    }
-
-    pub fn assert_answers(&mut self) {
-        self.child.stdin.as_mut().unwrap().write_all(b"are you there?\n").unwrap();
-        wait_readable(self.answers.get_ref(), "an answer");
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer).unwrap();
-        assert_eq!(answer, "are you there?\n");
-    }
 }
 
 /// A command that runs until its environment ends, without a stream of ours.

@@ -1,11 +1,11 @@
 //! A template is killed. The rule: what is leased goes on, the rest ends with it, and another one
 //! takes its place.
 
-use crate::shared::{Echo, pid_behind, signal, template, wait_settled, with_pool};
+use crate::shared::{pid_behind, signal, template, wait_settled, with_pool};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::sync::atomic::{AtomicBool, Ordering};
-use zyg_tests::{Baseline, Census, Server, eventually, wait_readable};
+use zyg_tests::{Baseline, Census, Echo, Server, eventually, wait_readable};
 use zygote_client::{AcquireError, Denial};
 
 /// Kills the template and waits for its end.

@@ -1,12 +1,12 @@
 //! Time and order: limits of leases, deadlines of waiters, and who comes next.
 
-use crate::shared::{Echo, wait_settled, with_pool};
+use crate::shared::{wait_settled, with_pool};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use std::os::fd::AsFd;
 use std::time::Duration;
 use zyg_protocol::message::{Acquire, Denial, LeaseId, Reply, Request};
-use zyg_tests::{Baseline, Raw, RawLease, Server, soon, wait_readable};
+use zyg_tests::{Baseline, Echo, Raw, RawLease, Server, soon, wait_readable};
 use zygote_client::{AcquireError, LeaseError, LeaseOptions, SpawnError};
 
 /// A session whose acquire, number 1, is in the server's queue.

@@ -1,10 +1,10 @@
 //! A server that is told to end grants no more, lets leases finish for as long as it was told, says
 //! which it came to, and leaves nothing.
 
-use crate::shared::{Echo, acquire, denial, held, only_root, wait_queued, with_pool};
+use crate::shared::{acquire, denial, held, only_root, wait_queued, with_pool};
 use nix::sys::signal::Signal;
 use zyg_protocol::message::{Denial, Reply, Request};
-use zyg_tests::{Raw, Server, connect_as, eventually, is_root, wait_readable};
+use zyg_tests::{Echo, Raw, Server, connect_as, eventually, is_root, wait_readable};
 use zygote_client::{Client, Lease};
 
 /// How a server ends when leases were ended for it.

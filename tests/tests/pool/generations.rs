@@ -2,13 +2,13 @@
 //! nobody's lease ends for it, and of the old generation nothing is left.
 
 use crate::shared::{
-    Echo, Stopped, acquire, held, hostname, pool, reload, template, wait_queued, with_pool,
+    Stopped, acquire, held, hostname, pool, reload, template, wait_queued, with_pool,
 };
 use nix::sys::signal::Signal;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use zyg_protocol::message::{Acquire, Bytes, Reply, Request, Start};
-use zyg_tests::{Baseline, Raw, Server, Setup, eventually, wait_readable};
+use zyg_tests::{Baseline, Echo, Raw, Server, Setup, eventually, wait_readable};
 use zygote_client::{AcquireError, Client, Denial, LeaseOptions, PoolStatus};
 
 /// A generation that can be told by the name of its hosts.

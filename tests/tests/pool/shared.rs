@@ -4,12 +4,10 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
-use std::process::ChildStdout;
 use zyg_protocol::message::{Acquire, Denial, Reply, Request};
-use zyg_tests::{Raw, Server, Setup, eventually, wait_readable};
-use zygote_client::{Child, Lease, PoolStatus, Status, Stdio};
+use zyg_tests::{Raw, Server, Setup, eventually};
+use zygote_client::{Lease, PoolStatus, Status};
 
 /// The TOML of a default profile whose pool has these bounds, and learns nothing.
 pub fn pool(min: u32, max: u32) -> String {
@@ -35,29 +33,6 @@ pub fn hostname(lease: &Lease) -> String {
     let output = lease.command("uname").arg("-n").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-/// A command that answers each line with the same line.
-pub struct Echo {
-    child: Child,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Echo {
-    pub fn start(lease: &Lease) -> Self {
-        let mut cat = lease.command("cat");
-        let mut child = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap());
-        Self { child, answers }
-    }
-
-    pub fn assert_answers(&mut self) {
-        self.child.stdin.as_mut().unwrap().write_all(b"are you there?\n").unwrap();
-        wait_readable(self.answers.get_ref(), "an answer");
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer).unwrap();
-        assert_eq!(answer, "are you there?\n");
-    }
 }
 
 /// The one template.

@@ -10,7 +10,7 @@
 //! Without `ZYG_SOAK_LEASES` there are a few thousand. The seed is printed, and `ZYG_SOAK_SEED` sets
 //! it: the same clients then do the same things, though not at the same moments.
 
-use crate::shared::{Echo, pool};
+use crate::shared::pool;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use zyg_protocol::message::{Acquire, Request};
-use zyg_tests::{Census, Raw, Server, Setup, eventually};
+use zyg_tests::{Census, Echo, Raw, Server, Setup, eventually};
 use zygote_client::{AcquireError, Client, Denial, LeaseOptions};
 
 /// Leases where nothing else is said: a few seconds.
