@@ -141,7 +141,7 @@ impl Demand {
     }
 
     /// The grades that follow the latest acquire, if no other comes.
-    fn spans(&self) -> impl Iterator<Item = Span> {
+    fn spans(&self) -> impl Iterator<Item = Span> + use<> {
         let empty_at = self.shadow * self.build_cost;
         let busy =
             (empty_at > 0.0).then_some(Span { grade: self.began, from: 0.0, until: empty_at });
@@ -166,8 +166,7 @@ impl Demand {
     fn spend(&mut self, silence: f64, pace: &Pace) {
         let used = silence.min(pace.idle.as_secs_f64());
         self.learned.fade(used / pace.half_life.as_secs_f64().max(1e-3));
-        let spans = self.spans().take_while(|span| span.from < silence);
-        for span in spans.collect::<Vec<_>>() {
+        for span in self.spans().take_while(|span| span.from < silence) {
             self.learned.spent(Span { until: span.until.min(silence), ..span });
         }
     }
