@@ -150,6 +150,10 @@ impl Init {
                 // The server has nothing to say there: whatever arrives is its end.
                 exit_now(0);
             }
+            if channel.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
+                // The client is gone: the lease is over, whatever it may have said before.
+                exit_now(0);
+            }
             if !signals.is_empty() {
                 self.reap();
             }
@@ -158,9 +162,6 @@ impl Init {
             }
             if channel.contains(PollFlags::POLLIN) {
                 self.hear();
-            } else if channel.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
-                // The client is gone: the lease is over.
-                exit_now(0);
             }
         }
     }
