@@ -27,11 +27,10 @@ impl Policy {
             effects.push(Effect::Deny { waiter, why });
             return;
         }
-        let Some(&Pool { uid, settings, lineage, .. }) = self.pools.get(&key) else { return };
+        let Some(&Pool { uid, lineage, .. }) = self.pools.get(&key) else { return };
         let granted = self.slots.lease(now, key, uid);
         if let Some(lineage) = self.lineages.get_mut(&lineage) {
             lineage.active_at = now;
-            lineage.demand.arrived(now, &settings.pace, settings.max);
             lineage.served.warm += u64::from(granted.is_some());
         }
         if let Some(slot) = granted {
@@ -40,7 +39,18 @@ impl Policy {
             let deadline = deadline.map(|deadline| self.timeline.own(deadline));
             self.waiters.push(Waiter { key: waiter, pool: key, uid, deadline, cold });
         }
+        self.arrived.push((key, now));
         self.touch(key);
+    }
+
+    /// Learns from the acquires that have come.
+    pub(super) fn learn(&mut self) {
+        for (key, at) in self.arrived.drain(..) {
+            let Some(&Pool { ref settings, lineage, .. }) = self.pools.get(&key) else { continue };
+            if let Some(lineage) = self.lineages.get_mut(&lineage) {
+                lineage.demand.arrived(at, &settings.pace, settings.max);
+            }
+        }
     }
 
     /// Why one more acquire is not even queued.

@@ -134,6 +134,8 @@ pub struct Policy {
     alarms: BTreeSet<(Time, PoolKey)>,
     /// Pools to which something has happened that is not seen to yet.
     touched: BTreeSet<PoolKey>,
+    /// Acquires of which nothing has been learned yet.
+    arrived: Vec<(PoolKey, Time)>,
     draining: bool,
 }
 
@@ -155,6 +157,7 @@ impl Policy {
             spare: Ranking::default(),
             alarms: BTreeSet::new(),
             touched: BTreeSet::new(),
+            arrived: Vec::new(),
             draining: false,
         }
     }
@@ -271,6 +274,13 @@ impl Policy {
 
     /// Takes note of an event, and appends what is to be done about it, in order.
     pub fn handle(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
+        self.note(now, event, effects);
+        self.settle(now, effects);
+    }
+
+    /// As [`Self::handle`], but leaves to [`Self::settle`] all that need not be done at once: who asks
+    /// and finds a warm zygote has it after this. After anything but an acquire that is next.
+    pub fn note(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
         let now = self.timeline.advance(now);
         match event {
             Event::AcquireRequested { pool, waiter, deadline, first_use } => {
@@ -305,7 +315,6 @@ impl Policy {
             Event::TimePassed => {}
             Event::DrainStarted => self.drain(now, effects),
         }
-        self.settle(now, effects);
     }
 
     /// When to tell that time has passed, if nothing else is heard before: by the caller's clock as

@@ -8,7 +8,9 @@ use super::{Denial, Effect, Policy, PoolKey, SlotKey, Start};
 impl Policy {
     /// Does what has become possible or due, whatever the event was. Afterwards a pool has warm
     /// zygotes or waiters, never both.
-    pub(super) fn settle(&mut self, now: Time, effects: &mut Vec<Effect>) {
+    pub fn settle(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let now = self.timeline.advance(now);
+        self.learn();
         self.see_deadlines(now, effects);
         loop {
             while let Some(pool) = self.touched.pop_first() {

@@ -34,18 +34,41 @@ struct Watched {
     model: Model,
     /// Whether the model is asked at all: it takes longer than the policy.
     checks: bool,
+    /// Whether what grants lead to is settled later, as the server has it: with whatever comes next but
+    /// an acquire. The model knows nothing of that.
+    settles_late: bool,
+    unsettled: bool,
 }
 
 impl Watched {
     fn new(limits: Limits) -> Self {
-        Self { policy: Policy::new(limits), model: Model::new(limits), checks: true }
+        let (policy, model) = (Policy::new(limits), Model::new(limits));
+        Self { policy, model, checks: true, settles_late: false, unsettled: false }
     }
 
     fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
+        if self.settles_late {
+            return self.note(now, event);
+        }
         let mut effects = Vec::new();
         self.policy.handle(now, event.clone(), &mut effects);
         if self.checks {
             self.model.check(&self.policy, now, &event, &effects);
+        }
+        effects
+    }
+
+    fn note(&mut self, now: Time, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let acquire = matches!(event, Event::AcquireRequested { .. });
+        if self.unsettled && !acquire {
+            self.policy.settle(now, &mut effects);
+        }
+        let before = effects.len();
+        self.policy.note(now, event, &mut effects);
+        self.unsettled = acquire && matches!(effects[before..], [Effect::Grant { .. }]);
+        if !self.unsettled {
+            self.policy.settle(now, &mut effects);
         }
         effects
     }
