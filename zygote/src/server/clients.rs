@@ -64,11 +64,9 @@ impl Server {
             self.refuse(key, refusal);
             return;
         }
-        let watched = self
-            .sessions
-            .arena
-            .get(key)
-            .map(|session| self.watch(session.wire.socket(), Source::Session(key)));
+        let token = Source::Session(key).token();
+        let session = self.sessions.arena.get_mut(key);
+        let watched = session.map(|session| session.wire.watch(self.poll.registry(), token));
         if let Some(Err(error)) = watched {
             log::warn!("failed to watch a session: {error}");
             self.close_session(key);
@@ -122,26 +120,27 @@ impl Server {
 
     pub(super) fn flush_session(&mut self, key: Key) {
         let Some(session) = self.sessions.arena.get_mut(key) else { return };
-        if session.wire.flush().is_err() {
+        if session.wire.flush(self.poll.registry()).is_err() {
             self.close_session(key);
         }
     }
 
-    /// Sends a reply with what rides along. A client that cannot be told anything is let go.
-    pub(super) fn reply(&mut self, key: Key, reply: &Reply, descriptors: Vec<OwnedFd>) {
+    /// Sends a reply. A client that cannot be told anything is let go.
+    pub(super) fn reply(&mut self, key: Key, reply: &Reply) {
         let Some(session) = self.sessions.arena.get_mut(key) else { return };
-        let sent = session.wire.send(reply, descriptors, &mut self.scratch);
+        let sent = session.wire.send(reply, &[], self.poll.registry(), &mut self.scratch);
         self.let_go_unless(sent, key);
     }
 
     /// The same for the answer to an acquire that was let in.
-    pub(super) fn answer(&mut self, key: Key, answer: &Reply, descriptors: Vec<OwnedFd>) {
+    pub(super) fn answer(&mut self, key: Key, answer: &Reply) {
         let Some(session) = self.sessions.arena.get_mut(key) else { return };
-        let sent = session.wire.send_promised(answer, descriptors, &mut self.scratch);
+        let (registry, scratch) = (self.poll.registry(), &mut self.scratch);
+        let sent = session.wire.send_promised(answer, &[], registry, scratch);
         self.let_go_unless(sent, key);
     }
 
-    fn let_go_unless(&mut self, sent: Result<(), WireError>, key: Key) {
+    pub(super) fn let_go_unless(&mut self, sent: Result<(), WireError>, key: Key) {
         let Some(session) = self.sessions.arena.get(key) else { return };
         if let Err(error) = sent {
             let client = session.peer.told(session.wire.socket());
@@ -152,7 +151,7 @@ impl Server {
 
     fn refuse(&mut self, key: Key, refusal: Refusal) {
         log::debug!("a session is refused: {refusal}");
-        self.reply(key, &Reply::Refused(refusal), Vec::new());
+        self.reply(key, &Reply::Refused(refusal));
         self.close_session(key);
     }
 

@@ -16,7 +16,7 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let now = self.now();
-        let policy = self.pools.policy.next_deadline();
+        let policy = self.policy_due();
         let lease = self.lease_deadlines.first().map(|(deadline, _)| *deadline);
         let accept = match self.door {
             Door::Stuck { until } => Some(until),
@@ -34,6 +34,11 @@ impl Server {
         let earliest = opening.chain(others.into_iter().flatten()).min()?;
         // Rounded up, so that the deadline has passed on waking.
         Some(earliest.0.saturating_sub(now.0) + Duration::from_millis(1))
+    }
+
+    /// When the policy wants to hear that time has passed.
+    fn policy_due(&self) -> Option<Time> {
+        self.settle_at.or_else(|| self.pools.policy.next_deadline())
     }
 
     /// Does what has become due.
@@ -55,7 +60,7 @@ impl Server {
         }
         self.give_up_opening(now);
         self.give_up_silent(now);
-        if self.pools.policy.next_deadline().is_some_and(|due| due <= now) {
+        if self.policy_due().is_some_and(|due| due <= now) {
             self.tell(Event::TimePassed);
         }
         if let Some(every) = self.watchdog

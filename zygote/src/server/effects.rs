@@ -5,12 +5,20 @@ use super::templates::NO_DESCRIPTOR;
 use super::visible::instead_of_cwd;
 use super::{Lease, Server};
 use crate::pool::{self, Effect, Event, SlotKey, WaiterKey};
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::time::Duration;
 use zyg_protocol::message::{ColdReason, Denial, Granted, LeaseId, Reply, Start, ToTemplate};
 
 impl Server {
-    pub(super) fn carry_out(&mut self, effect: Effect) {
+    /// Carries them out, and keeps the vector for the next ones.
+    pub(super) fn carry_out(&mut self, mut effects: Vec<Effect>) {
+        for effect in effects.drain(..) {
+            self.carry_out_one(effect);
+        }
+        self.effects = effects;
+    }
+
+    fn carry_out_one(&mut self, effect: Effect) {
         match effect {
             Effect::Spawn { pool, slot } => self.spawns.push((pool, slot)),
             Effect::Grant { waiter, slot, start } => self.grant(waiter, slot, start),
@@ -43,12 +51,11 @@ impl Server {
         let ordered = self.pools.ordered.get(&slot).and_then(|it| Some((it.pool, it.zygote?)));
         let handed = ordered.and_then(|(pool, key)| {
             let zygote = self.pools.zygotes.get_mut(key)?;
-            let pidfd = zygote.pidfd.try_clone().ok()?;
             zygote.lease = Some(lease);
-            Some((pool, zygote.channel.take()?, pidfd))
+            Some((pool, key, zygote.channel.take()?))
         });
         self.forget_pending(&waiting);
-        let Some((pool, channel, pidfd)) = handed else {
+        let Some((pool, zygote, channel)) = handed else {
             let reason = NO_DESCRIPTOR.to_owned();
             self.answer_denied(waiting.session, waiting.request, Denial::BuildFailing { reason });
             return self.tell(Event::LeaseEnded { slot });
@@ -72,8 +79,15 @@ impl Server {
         if let Some(session) = self.sessions.arena.get_mut(waiting.session) {
             session.leases.insert(lease);
         }
-        let descriptors: Vec<OwnedFd> = [channel, pidfd].into_iter().chain(waiting.trees).collect();
-        self.answer(waiting.session, &Reply::Granted(granted), descriptors);
+        let Some(zygote) = self.pools.zygotes.get(zygote) else { return };
+        let Some(session) = self.sessions.arena.get_mut(waiting.session) else { return };
+        let own = [channel.as_fd(), zygote.pidfd.as_fd()];
+        let descriptors: Vec<_> =
+            own.into_iter().chain(waiting.trees.iter().map(AsFd::as_fd)).collect();
+        let (granted, registry) = (Reply::Granted(granted), self.poll.registry());
+        let sent =
+            session.wire.send_promised(&granted, &descriptors, registry, &mut self.scratch);
+        self.let_go_unless(sent, waiting.session);
     }
 
     fn forget_pending(&mut self, waiting: &super::Waiting) {
@@ -108,8 +122,7 @@ impl Server {
         let Some(ordered) = self.pools.ordered.get(&slot) else { return self.gone(slot) };
         let (pool, parent, zygote) = (ordered.pool, ordered.parent, ordered.zygote);
         if self.pools[pool].template == Some(parent) {
-            let (order, now) = (ToTemplate::Destroy { slot: slot.0 }, self.now());
-            let sent = self.pools.order(pool, &order, Vec::new(), now, &mut self.scratch);
+            let sent = self.order(pool, &ToTemplate::Destroy { slot: slot.0 }, &[]);
             if let Err(error) = sent {
                 log::error!("failed to order the end of a zygote: {error}");
                 // It reads nothing any more.

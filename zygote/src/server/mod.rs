@@ -98,6 +98,11 @@ pub struct Ended {
     pub stuck: u32,
 }
 
+/// How long what a grant leads to may wait: to learn from it, and to order the next zygote. Whoever was
+/// granted one would wait for the processor meanwhile, since he is woken on the one that the server is
+/// on, and so is the template. Whatever else happens ends it, first of all that nothing is warm any more.
+const AFTER_GRANT: Duration = Duration::from_millis(1);
+
 /// Readiness events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
@@ -145,6 +150,8 @@ struct Server {
     effects: Vec<Effect>,
     /// Zygotes that are still to be ordered.
     spawns: Vec<(PoolKey, SlotKey)>,
+    /// When the policy is to settle what grants have led to, if it has not yet.
+    settle_at: Option<Time>,
     scratch: Vec<u8>,
     buffer: Vec<u8>,
 }
@@ -247,6 +254,7 @@ impl Server {
             queue: VecDeque::new(),
             effects: Vec::new(),
             spawns: Vec::new(),
+            settle_at: None,
             scratch: Vec::with_capacity(1024),
             buffer: vec![0; MESSAGE_BYTES_MAX],
         };
@@ -318,13 +326,28 @@ impl Server {
     fn settle(&mut self) {
         while let Some(event) = self.queue.pop_front() {
             let now = self.now();
-            let mut effects = std::mem::take(&mut self.effects);
-            self.pools.policy.handle(now, event, &mut effects);
-            for effect in effects.drain(..) {
-                self.carry_out(effect);
+            let acquire = matches!(event, Event::AcquireRequested { .. });
+            if self.settle_at.is_some() && !acquire {
+                self.settle_policy(now);
             }
-            self.effects = effects;
+            let mut effects = std::mem::take(&mut self.effects);
+            self.pools.policy.note(now, event, &mut effects);
+            let served = acquire && matches!(effects[..], [Effect::Grant { .. }]);
+            self.carry_out(effects);
+            if served {
+                self.settle_at.get_or_insert(now.after(AFTER_GRANT));
+            } else {
+                self.settle_policy(now);
+            }
         }
+    }
+
+    /// Has the policy do what has become possible or due.
+    fn settle_policy(&mut self, now: Time) {
+        self.settle_at = None;
+        let mut effects = std::mem::take(&mut self.effects);
+        self.pools.policy.settle(now, &mut effects);
+        self.carry_out(effects);
     }
 
     fn tell(&mut self, event: Event) {
@@ -342,14 +365,8 @@ impl Server {
     }
 
     fn watch(&self, fd: &impl AsRawFd, source: Source) -> io::Result<()> {
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let interest = match source {
-            Source::Session(_) | Source::Template(_) => both,
-            Source::Listener | Source::Signals | Source::Zygote(_) | Source::Remains(_) => {
-                Interest::READABLE
-            }
-        };
-        self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), source.token(), interest)
+        let mut fd = SourceFd(&fd.as_raw_fd());
+        self.poll.registry().register(&mut fd, source.token(), Interest::READABLE)
     }
 
     fn unwatch(&self, fd: &impl AsRawFd) {

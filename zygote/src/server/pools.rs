@@ -4,7 +4,7 @@ use super::recipes::{self, Facts};
 use super::slices::{self, Reserved};
 use super::tokens::{Arena, Key};
 use super::visible::Writable;
-use super::wire::{Wire, WireError};
+use super::wire::Wire;
 use crate::config::{self, Config, Profile};
 use crate::filter::Filters;
 use crate::pool::{Limits, Policy, PoolKey, Quota, Settings, SlotKey, Time};
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::{Index, IndexMut};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use zyg_protocol::message::{LeaseId, Recipe, ToTemplate};
+use zyg_protocol::message::{LeaseId, Recipe};
 
 /// Orders that may wait for a template that is busy: one for each slot that a pool may have, twice.
 const TEMPLATE_OUTBOX_MAX: usize = 1 << 18;
@@ -230,34 +230,6 @@ impl Pools {
             templates.extend(self.entries.remove(&pool).and_then(|entry| entry.template));
         }
         templates
-    }
-
-    /// Sends an order to a pool's template, with what rides along. A pool without one gets nothing;
-    /// nor does one whose template has just ended, which is yet to be heard of and may have said why.
-    ///
-    /// # Errors
-    /// Those of the wire.
-    pub fn order(
-        &mut self,
-        pool: PoolKey,
-        message: &ToTemplate,
-        descriptors: Vec<OwnedFd>,
-        now: Time,
-        scratch: &mut Vec<u8>,
-    ) -> Result<(), WireError> {
-        let template = self[pool].template.and_then(|key| self.templates.get_mut(key));
-        let Some(template) = template else { return Ok(()) };
-        // The end of a zygote is told whether it was ordered or not.
-        if !matches!(message, ToTemplate::Destroy { .. }) {
-            if template.owes == 0 {
-                template.silent_since = now;
-            }
-            template.owes = template.owes.saturating_add(1);
-        }
-        match template.wire.send(message, descriptors, scratch) {
-            Err(WireError::Gone(_)) => Ok(()),
-            sent => sent,
-        }
     }
 
     /// Orders that may wait for a template.

@@ -27,14 +27,12 @@ impl Server {
             Request::Release { lease } => self.release(key, lease),
             Request::Status { request } => {
                 let status = self.status();
-                self.reply(key, &Reply::Status { request, status }, Vec::new());
+                self.reply(key, &Reply::Status { request, status });
             }
             Request::Reserve { request, profile, count, ttl_ms } => {
                 let reserved = self.reserve(key, profile.as_deref(), count, ttl_ms);
                 match reserved {
-                    Ok(floor) => {
-                        self.reply(key, &Reply::Reserved { request, floor }, Vec::new());
-                    }
+                    Ok(floor) => self.reply(key, &Reply::Reserved { request, floor }),
                     Err(denial) => self.deny(key, request, denial),
                 }
             }
@@ -133,13 +131,13 @@ impl Server {
 
     pub(super) fn deny(&mut self, key: Key, request: RequestId, denial: Denial) {
         log::debug!("request {request} is denied: {denial}");
-        self.reply(key, &Reply::Denied { request, denial }, Vec::new());
+        self.reply(key, &Reply::Denied { request, denial });
     }
 
     /// The same for an acquire that was let in.
     pub(super) fn answer_denied(&mut self, key: Key, request: RequestId, denial: Denial) {
         log::debug!("request {request} is denied: {denial}");
-        self.answer(key, &Reply::Denied { request, denial }, Vec::new());
+        self.answer(key, &Reply::Denied { request, denial });
     }
 
     fn acquire(&mut self, key: Key, acquire: Acquire) -> Result<(), Denial> {
@@ -190,8 +188,7 @@ impl Server {
         let ticket = self.number();
         self.ensure_template(pool).map_err(|reason| Denial::BuildFailing { reason })?;
         let order = ToTemplate::Open { ticket, trees: std::mem::take(&mut view.trees) };
-        self.pools
-            .order(pool, &order, Vec::new(), arrived, &mut self.scratch)
+        self.order(pool, &order, &[])
             .map_err(|error| Denial::BuildFailing { reason: error.to_string() })?;
         let request = acquire.request;
         let opening = Opening { session: key, pool, first_use, acquire, view, arrived, leave };

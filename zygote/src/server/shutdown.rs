@@ -154,7 +154,7 @@ impl Server {
         let ended = Ended { leases_ended: self.leases_ended, stuck };
         for (session, request) in std::mem::take(&mut self.drained_for) {
             let answer = Reply::Drained { request, ended: ended.leases_ended, stuck };
-            self.reply(session, &answer, Vec::new());
+            self.reply(session, &answer);
         }
         Some(ended)
     }

@@ -11,7 +11,7 @@ use crate::sys::process;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::Pid;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 use zyg_protocol::codec::decode;
 use zyg_protocol::message::{
@@ -66,11 +66,37 @@ impl Server {
         entry.template_error = None;
         log::info!("template {pid} starts for profile {} and uid {}", entry.profile, entry.uid);
         let order = ToTemplate::Build(Box::new(entry.recipe.clone()));
-        if let Some(template) = self.pools.templates.get(key) {
-            self.watch(template.wire.socket(), Source::Template(key))?;
+        if let Some(template) = self.pools.templates.get_mut(key) {
+            template.wire.watch(self.poll.registry(), Source::Template(key).token())?;
         }
-        let ordered = self.pools.order(pool, &order, Vec::new(), now, &mut self.scratch);
-        ordered.map_err(std::io::Error::other)
+        self.order(pool, &order, &[]).map_err(std::io::Error::other)
+    }
+
+    /// Sends an order to a pool's template, with what rides along. A pool without one gets nothing;
+    /// nor does one whose template has just ended, which is yet to be heard of and may have said why.
+    ///
+    /// # Errors
+    /// Those of the wire.
+    pub(super) fn order(
+        &mut self,
+        pool: PoolKey,
+        order: &ToTemplate,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), WireError> {
+        let now = self.now();
+        let template = self.pools[pool].template.and_then(|key| self.pools.templates.get_mut(key));
+        let Some(template) = template else { return Ok(()) };
+        // The end of a zygote is told whether it was ordered or not.
+        if !matches!(order, ToTemplate::Destroy { .. }) {
+            if template.owes == 0 {
+                template.silent_since = now;
+            }
+            template.owes = template.owes.saturating_add(1);
+        }
+        match template.wire.send(order, descriptors, self.poll.registry(), &mut self.scratch) {
+            Err(WireError::Gone(_)) => Ok(()),
+            sent => sent,
+        }
     }
 
     /// Orders a zygote of a pool's template. Its lifeline is made here and not there, so that nobody
@@ -86,9 +112,8 @@ impl Server {
         let (ours, theirs) =
             made.map_err(|errno| diagnose::advice(&failure(Step::Sockets, b"", errno)))?;
         let urgent = self.pools.policy.counts(pool).waiters > 0;
-        let (order, now) = (ToTemplate::Spawn { slot: slot.0, urgent }, self.now());
-        let sent = self.pools.order(pool, &order, vec![theirs], now, &mut self.scratch);
-        sent.map_err(|error: WireError| error.to_string())?;
+        let order = ToTemplate::Spawn { slot: slot.0, urgent };
+        self.order(pool, &order, &[theirs.as_fd()]).map_err(|error| error.to_string())?;
         let Some(parent) = self.pools[pool].template else { return Ok(()) };
         let ordered = Ordered { pool, parent, lifeline: Some(ours), zygote: None };
         self.pools.ordered.insert(slot, ordered);
@@ -97,7 +122,7 @@ impl Server {
 
     pub(super) fn flush_template(&mut self, key: Key) {
         let Some(template) = self.pools.templates.get_mut(key) else { return };
-        let Err(error) = template.wire.flush() else { return };
+        let Err(error) = template.wire.flush(self.poll.registry()) else { return };
         log::debug!("orders for template {} are lost: {error}", template.pid);
         // One that is gone is heard next, and may have said why.
         if !matches!(error, WireError::Gone(_)) {

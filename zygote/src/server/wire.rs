@@ -1,11 +1,13 @@
 //! One end of a SEQPACKET conversation on the loop: never blocks, keeps what cannot be sent yet.
 
 use crate::failure::IntoErrno;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{MsgFlags, recvmsg};
 use std::collections::VecDeque;
-use std::io::IoSliceMut;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use zyg_protocol::codec::{Message, encode};
 use zyg_protocol::socket::{ReceiveError, Received, borrow, receive, send};
@@ -22,6 +24,15 @@ pub(super) struct Wire {
     outbox_max: usize,
     outbox_bytes: usize,
     promised: usize,
+    watch: Option<Watch>,
+}
+
+/// How a wire is watched.
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    token: Token,
+    /// Whether also for room: each message that the peer takes would wake the loop.
+    for_room: bool,
 }
 
 /// A message that cannot be sent yet.
@@ -41,6 +52,8 @@ pub(super) enum WireError {
     Full(usize),
     #[error("too many descriptors of this user are on their way (unix(7)): try again")]
     Crowded,
+    #[error("failed to keep what rides along until the peer reads: {0}")]
+    Copy(io::Error),
     #[error("failed to encode a message: {0}")]
     Encode(#[from] zyg_protocol::codec::EncodeError),
 }
@@ -55,25 +68,57 @@ impl From<Errno> for WireError {
     }
 }
 
+impl Watch {
+    fn interest(self) -> Interest {
+        if self.for_room { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
+    }
+}
+
 impl Wire {
     /// Takes a socket over; at most `outbox_max` messages may wait on it beside those that were
     /// promised.
     pub fn new(socket: OwnedFd, outbox_max: usize) -> Result<Self, Errno> {
         fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(IntoErrno::into_errno)?;
-        Ok(Self { socket, outbox: VecDeque::new(), outbox_max, outbox_bytes: 0, promised: 0 })
+        Ok(Self { socket, outbox: VecDeque::new(), outbox_max, outbox_bytes: 0, promised: 0, watch: None })
     }
 
-    /// Sends a message, or keeps it for when there is room. `scratch` is reused between calls.
+    /// Has the loop hear what comes, and for as long as messages wait, that there is room for them.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub fn watch(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let watch = Watch { token, for_room: !self.outbox.is_empty() };
+        registry.register(&mut SourceFd(&self.socket.as_raw_fd()), token, watch.interest())?;
+        self.watch = Some(watch);
+        Ok(())
+    }
+
+    /// Tells the loop to hear of room, or not to any more, where that has changed. What there is already
+    /// is told again.
+    fn rewatch(&mut self, registry: &Registry) -> Result<(), WireError> {
+        let for_room = !self.outbox.is_empty();
+        let Some(watch) = self.watch.as_mut().filter(|watch| watch.for_room != for_room) else {
+            return Ok(());
+        };
+        watch.for_room = for_room;
+        registry
+            .reregister(&mut SourceFd(&self.socket.as_raw_fd()), watch.token, watch.interest())
+            .map_err(|error| WireError::Gone(error.into_errno()))
+    }
+
+    /// Sends a message, or keeps it for when there is room, of which `registry` has the loop told.
+    /// `scratch` is reused between calls.
     ///
     /// # Errors
     /// When the peer is gone, or does not read while more and more is sent to it.
     pub fn send<M: Message>(
         &mut self,
         message: &M,
-        descriptors: Vec<OwnedFd>,
+        descriptors: &[BorrowedFd<'_>],
+        registry: &Registry,
         scratch: &mut Vec<u8>,
     ) -> Result<(), WireError> {
-        self.put(message, descriptors, false, scratch)
+        self.put(message, descriptors, false, registry, scratch)
     }
 
     /// The same for what the peer was promised, which need not have read what else there is: whoever
@@ -84,10 +129,11 @@ impl Wire {
     pub fn send_promised<M: Message>(
         &mut self,
         message: &M,
-        descriptors: Vec<OwnedFd>,
+        descriptors: &[BorrowedFd<'_>],
+        registry: &Registry,
         scratch: &mut Vec<u8>,
     ) -> Result<(), WireError> {
-        self.put(message, descriptors, true, scratch)
+        self.put(message, descriptors, true, registry, scratch)
     }
 
     /// How many promised messages wait.
@@ -98,13 +144,14 @@ impl Wire {
     fn put<M: Message>(
         &mut self,
         message: &M,
-        descriptors: Vec<OwnedFd>,
+        descriptors: &[BorrowedFd<'_>],
         promised: bool,
+        registry: &Registry,
         scratch: &mut Vec<u8>,
     ) -> Result<(), WireError> {
         encode(message, scratch)?;
         if self.outbox.is_empty() {
-            match send(self.socket.as_fd(), scratch, &borrow(&descriptors)) {
+            match send(self.socket.as_fd(), scratch, descriptors) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EAGAIN) => {}
                 Err(errno) => return Err(errno.into()),
@@ -115,17 +162,19 @@ impl Wire {
         if full || bytes > OUTBOX_BYTES_MAX {
             return Err(WireError::Full(self.outbox.len()));
         }
+        let owned = descriptors.iter().map(|descriptor| descriptor.try_clone_to_owned());
+        let descriptors = owned.collect::<io::Result<_>>().map_err(WireError::Copy)?;
         self.outbox_bytes = bytes;
         self.promised += usize::from(promised);
         self.outbox.push_back(Waiting { bytes: scratch.clone(), descriptors, promised });
-        Ok(())
+        self.rewatch(registry)
     }
 
     /// Sends what waits, as far as there is room.
     ///
     /// # Errors
     /// When the peer is gone, or nothing may be sent to it: nobody tells when that has changed.
-    pub fn flush(&mut self) -> Result<(), WireError> {
+    pub fn flush(&mut self, registry: &Registry) -> Result<(), WireError> {
         while let Some(Waiting { bytes, descriptors, promised }) = self.outbox.front() {
             match send(self.socket.as_fd(), bytes, &borrow(descriptors)) {
                 Ok(()) => {
@@ -137,7 +186,7 @@ impl Wire {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        Ok(())
+        self.rewatch(registry)
     }
 
     /// Receives one message.
@@ -185,9 +234,10 @@ mod tests {
         let mut wire = Wire::new(ours, usize::MAX).unwrap();
         let tree = zyg_protocol::message::Tree { path: vec![b'x'; 60_000].into(), read_only: true };
         let large = ToTemplate::Open { ticket: 1, trees: vec![tree] };
+        let poll = mio::Poll::new().unwrap();
         let mut scratch = Vec::new();
         let mut sent = 0;
-        while wire.send(&large, Vec::new(), &mut scratch).is_ok() {
+        while wire.send(&large, &[], poll.registry(), &mut scratch).is_ok() {
             sent += 1;
             assert!(sent < 1000, "no bound");
         }
@@ -196,7 +246,7 @@ mod tests {
         let mut buffer = vec![0; zyg_protocol::limits::MESSAGE_BYTES_MAX];
         for _ in 0..sent {
             receive(theirs.as_fd(), &mut buffer).unwrap();
-            wire.flush().unwrap();
+            wire.flush(poll.registry()).unwrap();
         }
         assert_eq!((wire.outbox.len(), wire.outbox_bytes), (0, 0));
     }
