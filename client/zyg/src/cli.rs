@@ -1,6 +1,6 @@
 //! The command line, defined once: parser, help, and whatever is made of them.
 
-use clap::{ArgMatches, Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +11,36 @@ use std::time::Duration;
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+/// `zyg run` alone, for whom to define all other verbs is most of what parsing takes.
+#[derive(Debug, Parser)]
+#[command(name = "zyg", version)]
+struct RunCli {
+    #[command(subcommand)]
+    verb: RunVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum RunVerb {
+    Run(Box<Run>),
+}
+
+/// What is asked for, with the matches of its verb.
+///
+/// # Errors
+/// Help that was asked for, or a command line that cannot be parsed.
+pub fn parse(arguments: &[OsString]) -> Result<(Verb, ArgMatches), clap::Error> {
+    let (verb, mut matches) = if arguments.get(1).is_some_and(|verb| verb == "run") {
+        let matches = RunCli::command().try_get_matches_from(arguments)?;
+        let RunVerb::Run(run) = RunCli::from_arg_matches(&matches)?.verb;
+        (Verb::Run(run), matches)
+    } else {
+        let matches = Cli::command().try_get_matches_from(arguments)?;
+        (Cli::from_arg_matches(&matches)?.verb, matches)
+    };
+    let (_, own) = matches.remove_subcommand().unwrap_or_default();
+    Ok((verb, own))
 }
 
 #[derive(Debug, Subcommand)]
@@ -308,11 +338,31 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+        RunCli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_that_is_parsed_alone_is_parsed_as_among_all_verbs() {
+        for arguments in [
+            &["run", "--", "x"][..],
+            &["run", "-t", "--bind", "/a:/b", "--timeout", "2m", "x", "-y"],
+            &["run"],
+            &["run", "--help"],
+            &["run", "-h"],
+            &["run", "--bogus", "x"],
+            &["run", "--timeout", "soon", "x"],
+        ] {
+            let arguments: Vec<OsString> =
+                ["zyg"].iter().chain(arguments).map(Into::into).collect();
+            let among_all = Cli::try_parse_from(&arguments).map(|cli| format!("{:?}", cli.verb));
+            let alone = parse(&arguments).map(|(verb, _)| format!("{verb:?}"));
+            let told = |error: clap::Error| error.render().to_string();
+            assert_eq!(alone.map_err(told), among_all.map_err(told), "{arguments:?}");
+        }
     }
 
     #[test]

@@ -15,8 +15,7 @@ mod serve;
 mod signals;
 mod status;
 
-use clap::{CommandFactory, FromArgMatches};
-use cli::{Cli, Verb};
+use cli::Verb;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -41,27 +40,23 @@ fn main() -> ExitCode {
         log_to_stderr("warn");
         return zygote::template::main();
     }
-    let matches = match Cli::command().try_get_matches_from(std::env::args_os()) {
-        Ok(matches) => matches,
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let (verb, matches) = match cli::parse(&arguments) {
+        Ok(parsed) => parsed,
         Err(error) => return misused(&error),
     };
-    let parsed = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => return misused(&error),
-    };
-    let done = match (parsed.verb, matches.subcommand()) {
-        (Verb::Run(run), Some((_, own))) => run::run(&run, &cli::mounts(own)),
-        (Verb::Serve(serve), _) => {
+    let done = match verb {
+        Verb::Run(run) => run::run(&run, &cli::mounts(&matches)),
+        Verb::Serve(serve) => {
             log_to_stderr("info");
             serve::serve(&serve)
         }
-        (Verb::Status(status), _) => status::status(&status),
-        (Verb::Reserve(reserve), _) => reserve::reserve(&reserve),
-        (Verb::Drain(drain), _) => drain::drain(&drain),
-        (Verb::Bench(bench), _) => bench::bench(&bench),
-        (Verb::Doctor(doctor), _) => doctor::doctor(&doctor),
-        (Verb::Config(config), _) => serve::check(&config),
-        (Verb::Run(_), None) => unreachable!("clap has parsed a subcommand"),
+        Verb::Status(status) => status::status(&status),
+        Verb::Reserve(reserve) => reserve::reserve(&reserve),
+        Verb::Drain(drain) => drain::drain(&drain),
+        Verb::Bench(bench) => bench::bench(&bench),
+        Verb::Doctor(doctor) => doctor::doctor(&doctor),
+        Verb::Config(config) => serve::check(&config),
     };
     done.unwrap_or_else(|error| {
         complain(&explain(&error));

@@ -58,7 +58,11 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
     let deadline = run.timeout.map(|timeout| started + timeout);
     let ended = watch(&mut child, signals, relay.as_mut(), deadline)?;
     let code = match ended {
-        Some(ended) => exit_code(ended),
+        Some(ended) => {
+            // It ends with this process, which is about to.
+            std::mem::forget(lease);
+            exit_code(ended)
+        }
         None => {
             end(lease)?;
             EXIT_TIMED_OUT

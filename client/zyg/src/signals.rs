@@ -8,7 +8,8 @@ use signal_hook::consts::{
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::net::UnixStream;
 use zygote_client::Scope;
 
@@ -77,7 +78,13 @@ impl Signals {
 
 /// The set of ignored signals, one bit each from 1 on (proc_pid_status(5)).
 fn ignored() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // Room for all of it: it is made anew for each read.
+    let mut status = String::with_capacity(4096);
+    let read =
+        File::open("/proc/self/status").and_then(|mut file| file.read_to_string(&mut status));
+    if read.is_err() {
+        return 0;
+    }
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

@@ -85,8 +85,7 @@ impl Server {
         let descriptors: Vec<_> =
             own.into_iter().chain(waiting.trees.iter().map(AsFd::as_fd)).collect();
         let (granted, registry) = (Reply::Granted(granted), self.poll.registry());
-        let sent =
-            session.wire.send_promised(&granted, &descriptors, registry, &mut self.scratch);
+        let sent = session.wire.send_promised(&granted, &descriptors, registry, &mut self.scratch);
         self.let_go_unless(sent, waiting.session);
     }
 

@@ -79,7 +79,14 @@ impl Wire {
     /// promised.
     pub fn new(socket: OwnedFd, outbox_max: usize) -> Result<Self, Errno> {
         fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(IntoErrno::into_errno)?;
-        Ok(Self { socket, outbox: VecDeque::new(), outbox_max, outbox_bytes: 0, promised: 0, watch: None })
+        Ok(Self {
+            socket,
+            outbox: VecDeque::new(),
+            outbox_max,
+            outbox_bytes: 0,
+            promised: 0,
+            watch: None,
+        })
     }
 
     /// Has the loop hear what comes, and for as long as messages wait, that there is room for them.
