@@ -42,6 +42,9 @@ use zyg_protocol::socket::{ReceiveError, borrow, receive_into, send};
 /// Replies that may wait for a client that does not read. Beyond, nothing more is read from it.
 const OUTBOX_MAX: usize = 2 * COMMANDS_MAX;
 
+/// How long init leaves it to the server to end a lease whose client has hung up.
+const SERVER_ENDS_IT_WITHIN: u16 = 20;
+
 /// What a zygote is made from.
 pub(crate) struct Setup<'a> {
     /// The template's tree.
@@ -151,8 +154,7 @@ impl Init {
                 exit_now(0);
             }
             if channel.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
-                // The client is gone: the lease is over, whatever it may have said before.
-                exit_now(0);
+                self.client_is_gone();
             }
             if !signals.is_empty() {
                 self.reap();
@@ -164,6 +166,15 @@ impl Init {
                 self.hear();
             }
         }
+    }
+
+    /// The lease is over, whatever its client may have said before it went. The server knows it, too,
+    /// and ends this process when the client is done with what it does: to exit now would take the
+    /// processor from it. A server that does not is not waited for.
+    fn client_is_gone(&self) -> ! {
+        let mut lifeline = [PollFd::new(self.lifeline.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut lifeline, SERVER_ENDS_IT_WITHIN);
+        exit_now(0)
     }
 
     /// Takes one message. A client that breaks the wire's rules ends its lease.

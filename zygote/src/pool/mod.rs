@@ -279,7 +279,8 @@ impl Policy {
     }
 
     /// As [`Self::handle`], but leaves to [`Self::settle`] all that need not be done at once: who asks
-    /// and finds a warm zygote has it after this. After anything but an acquire that is next.
+    /// and finds a warm zygote has it after this. That is next, unless more such acquires are noted
+    /// first, or ends of leases.
     pub fn note(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
         let now = self.timeline.advance(now);
         match event {

@@ -163,7 +163,7 @@ impl Server {
             self.door = Door::Stuck { until: self.now() };
         }
         for lease in session.leases {
-            self.end_lease(lease);
+            self.end_lease_soon(lease);
         }
         for pending in session.pending.into_values() {
             match pending {

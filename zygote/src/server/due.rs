@@ -32,8 +32,8 @@ impl Server {
         let opening = self.opening.values().filter_map(Opening::deadline);
         let others = [policy, lease, accept, watchdog, stop, silence];
         let earliest = opening.chain(others.into_iter().flatten()).min()?;
-        // Rounded up, so that the deadline has passed on waking.
-        Some(earliest.0.saturating_sub(now.0) + Duration::from_millis(1))
+        // Which mio rounds up to whole milliseconds, so that the deadline has passed on waking.
+        Some(earliest.0.saturating_sub(now.0))
     }
 
     /// When the policy wants to hear that time has passed.

@@ -3,7 +3,7 @@
 use super::sessions::Pending;
 use super::templates::NO_DESCRIPTOR;
 use super::visible::instead_of_cwd;
-use super::{Lease, Server};
+use super::{Lease, REST_WAITS, Server};
 use crate::pool::{self, Effect, Event, SlotKey, WaiterKey};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -137,14 +137,32 @@ impl Server {
 
     /// Ends a lease, whoever wants it to.
     pub(super) fn end_lease(&mut self, id: LeaseId) {
-        let Some(lease) = self.leases.remove(&id) else { return };
+        if let Some(slot) = self.forget_lease(id) {
+            self.tell(Event::LeaseEnded { slot });
+        }
+    }
+
+    /// The same for a lease whose client has hung up. It is likely to be on its way out.
+    pub(super) fn end_lease_soon(&mut self, id: LeaseId) {
+        if !self.waiting.is_empty() {
+            return self.end_lease(id);
+        }
+        if let Some(slot) = self.forget_lease(id) {
+            self.given_back.push(slot);
+            let now = self.now();
+            self.settle_at.get_or_insert(now.after(REST_WAITS));
+        }
+    }
+
+    fn forget_lease(&mut self, id: LeaseId) -> Option<SlotKey> {
+        let lease = self.leases.remove(&id)?;
         if let Some(deadline) = lease.deadline {
             self.lease_deadlines.remove(&(deadline, id));
         }
         if let Some(session) = self.sessions.arena.get_mut(lease.session) {
             session.leases.remove(&id);
         }
-        self.tell(Event::LeaseEnded { slot: lease.slot });
+        Some(lease.slot)
     }
 }
 

@@ -98,10 +98,11 @@ pub struct Ended {
     pub stuck: u32,
 }
 
-/// How long what a grant leads to may wait: to learn from it, and to order the next zygote. Whoever was
-/// granted one would wait for the processor meanwhile, since he is woken on the one that the server is
-/// on, and so is the template. Whatever else happens ends it, first of all that nothing is warm any more.
-const AFTER_GRANT: Duration = Duration::from_millis(1);
+/// How long what a grant leads to may wait, and the end of a lease whose client has hung up: to learn
+/// from it, to take down what was leased, to order the next zygote. The client would wait for the
+/// processor meanwhile, or for its own exit, since what is woken for it is woken where it runs. Whatever
+/// else happens ends it, first of all that somebody waits.
+const REST_WAITS: Duration = Duration::from_millis(1);
 
 /// Readiness events taken from the kernel at once.
 const EVENTS: usize = 1024;
@@ -150,7 +151,9 @@ struct Server {
     effects: Vec<Effect>,
     /// Zygotes that are still to be ordered.
     spawns: Vec<(PoolKey, SlotKey)>,
-    /// When the policy is to settle what grants have led to, if it has not yet.
+    /// Slots whose clients have hung up, which the policy has not heard yet.
+    given_back: Vec<SlotKey>,
+    /// When the policy is to hear that, and to settle what grants have led to, if it has not yet.
     settle_at: Option<Time>,
     scratch: Vec<u8>,
     buffer: Vec<u8>,
@@ -254,6 +257,7 @@ impl Server {
             queue: VecDeque::new(),
             effects: Vec::new(),
             spawns: Vec::new(),
+            given_back: Vec::new(),
             settle_at: None,
             scratch: Vec::with_capacity(1024),
             buffer: vec![0; MESSAGE_BYTES_MAX],
@@ -335,19 +339,30 @@ impl Server {
             let served = acquire && matches!(effects[..], [Effect::Grant { .. }]);
             self.carry_out(effects);
             if served {
-                self.settle_at.get_or_insert(now.after(AFTER_GRANT));
+                self.settle_at.get_or_insert(now.after(REST_WAITS));
             } else {
                 self.settle_policy(now);
             }
         }
     }
 
-    /// Has the policy do what has become possible or due.
+    /// Has the policy do what has become possible or due, now that it hears which leases have ended.
     fn settle_policy(&mut self, now: Time) {
         self.settle_at = None;
         let mut effects = std::mem::take(&mut self.effects);
+        for slot in self.given_back.drain(..) {
+            self.pools.policy.note(now, Event::LeaseEnded { slot }, &mut effects);
+        }
         self.pools.policy.settle(now, &mut effects);
         self.carry_out(effects);
+    }
+
+    /// As if all was told and settled that waits: for whoever asks how things stand.
+    fn settle_at_once(&mut self) {
+        if self.settle_at.is_some() {
+            self.tell(Event::TimePassed);
+            self.settle();
+        }
     }
 
     fn tell(&mut self, event: Event) {

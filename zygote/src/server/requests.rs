@@ -26,6 +26,7 @@ impl Server {
             Request::Cancel { request } => self.cancel(key, request),
             Request::Release { lease } => self.release(key, lease),
             Request::Status { request } => {
+                self.settle_at_once();
                 let status = self.status();
                 self.reply(key, &Reply::Status { request, status });
             }
