@@ -7,8 +7,8 @@
 //! | client → init | [`ToInit`] | `Prepare`: the grant's trees; `Exec`: the command's own |
 //! | init → client | [`FromInit`] | `Started`: the pty's master, if one was asked for |
 //! | server → template | [`ToTemplate`] | `Spawn`: init's end of the lifeline |
-//! | template → server | [`FromTemplate`] | `Spawned`: pidfd, channel; `Opened`: the trees |
-//! | init → server | [`Lifeline`] | none |
+//! | template → server | [`FromTemplate`] | `Opened`: the trees |
+//! | init → server | [`Lifeline`] | `Ready`: channel, pidfd |
 //!
 //! Paths, arguments and environment are bytes, as the kernel has them; a [`Bytes`] need not be
 //! UTF-8.

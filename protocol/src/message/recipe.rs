@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum ToTemplate {
     /// The first message: what to prepare. Answered by `Ready` or `Unable`.
     Build(Box<Recipe>),
-    /// Clone a zygote that lives on the lifeline whose other end rides along. Answered by `Spawned` or
-    /// `SpawnFailed`, and at its end by `Gone`.
+    /// Clone a zygote that lives on the lifeline whose other end rides along. Answered by the zygote
+    /// itself, on its lifeline, or by `SpawnFailed`; and at its end by `Gone`.
     Spawn {
         /// The slot it is for.
         slot: u64,
@@ -177,11 +177,6 @@ pub enum FromTemplate {
     },
     /// The mount tree cannot be prepared; the template exits.
     Unable(Failure),
-    /// A zygote was cloned; it reports for itself on its lifeline.
-    Spawned {
-        /// The slot it is for.
-        slot: u64,
-    },
     /// A zygote could not be cloned.
     SpawnFailed {
         /// The slot it was for.
@@ -211,7 +206,8 @@ pub enum FromTemplate {
 /// Init → server, over the lifeline. End of file there, seen by init, means: kill everything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Lifeline {
-    /// The zygote is ready to be handed out.
+    /// The zygote is ready to be handed out: with the client's end of its command channel, and its
+    /// pidfd.
     Ready {
         /// Microseconds from the clone to here.
         spawn_us: u64,

@@ -343,7 +343,6 @@ fn templates(samples: &mut Samples) {
     let read_only = vec![bytes(b"/home/u")];
     samples.add("FromTemplate::Ready", FromTemplate::Ready { build_us: 12_345, read_only });
     samples.add("FromTemplate::Unable", FromTemplate::Unable(failure()));
-    samples.add("FromTemplate::Spawned", FromTemplate::Spawned { slot: 1 });
     let failed = FromTemplate::SpawnFailed { slot: 1, failure: failure() };
     samples.add("FromTemplate::SpawnFailed", failed);
     samples.add("FromTemplate::Gone", FromTemplate::Gone { slot: 2 });

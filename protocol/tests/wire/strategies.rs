@@ -247,7 +247,6 @@ pub fn from_template() -> impl Strategy<Value = FromTemplate> {
         (any::<u64>(), vec(bytes(), 0..3))
             .prop_map(|(build_us, read_only)| FromTemplate::Ready { build_us, read_only }),
         failure().prop_map(FromTemplate::Unable),
-        any::<u64>().prop_map(|slot| FromTemplate::Spawned { slot }),
         (any::<u64>(), failure())
             .prop_map(|(slot, failure)| FromTemplate::SpawnFailed { slot, failure }),
         any::<u64>().prop_map(|slot| FromTemplate::Gone { slot }),

@@ -98,7 +98,7 @@ fn server_refuses(server: &Server) -> String {
 
 #[test]
 fn a_server_without_a_descriptor_left_lets_clients_wait_at_the_door() {
-    let server = with_pool(1, 2).start_warm();
+    let server = with_pool(1, 3).start_warm();
     let baseline = Baseline::of(&server);
     let lease = baseline.observer().lease().unwrap();
     let mut echo = Echo::start(&lease);
@@ -115,7 +115,9 @@ fn a_server_without_a_descriptor_left_lets_clients_wait_at_the_door() {
     let status = baseline.observer().status().unwrap();
     assert_eq!(status.sessions, 4);
     echo.assert_answers();
-    // Nothing that needs a descriptor can be had, and it is said why.
+    // What is warm can be had, and nothing that needs a descriptor; it is said why.
+    let handed = baseline.observer().lease().unwrap();
+    assert!(handed.command("true").status().unwrap().success());
     let refused = baseline.observer().lease().unwrap_err();
     let Err(AcquireError::Denied(Denial::BuildFailing { reason })) = Err::<(), _>(refused) else {
         panic!("another error");
@@ -129,6 +131,7 @@ fn a_server_without_a_descriptor_left_lets_clients_wait_at_the_door() {
     echo.assert_answers();
     unlimit_descriptors(server.pid());
     drop(clients);
+    drop(handed);
     drop(lease_again(&server));
     drop((echo, lease));
     baseline.assert_restored();

@@ -35,11 +35,15 @@ pub fn signal(pid: Pid, signal: Signal) -> OwnedFd {
     pidfd
 }
 
-/// The one template.
+/// The template that was started last, as the log has it: a zygote that was born in this moment has a
+/// template's name as well.
 pub fn template(server: &Server) -> Pid {
-    eventually("one template", || match server.processes_named("zyg-template")[..] {
-        [template] => Some(template),
-        _ => None,
+    eventually("a template", || {
+        let log = server.log();
+        let number =
+            |line: &str| line.split_once(" template ")?.1.split_once(" starts for")?.0.parse().ok();
+        let started = Pid::from_raw(log.lines().rev().find_map(number)?);
+        server.processes_named("zyg-template").contains(&started).then_some(started)
     })
 }
 

@@ -124,13 +124,12 @@ fn to_template(random: &mut Random) -> ToTemplate {
 }
 
 fn from_template(random: &mut Random) -> FromTemplate {
-    match random.below(7) {
+    match random.below(6) {
         0 => FromTemplate::Ready { build_us: number(random), read_only: vec![bytes(random)] },
         1 => FromTemplate::Unable(failure(random)),
-        2 => FromTemplate::Spawned { slot: number(random) },
-        3 => FromTemplate::SpawnFailed { slot: number(random), failure: failure(random) },
-        4 => FromTemplate::Gone { slot: number(random) },
-        5 => FromTemplate::Opened { ticket: number(random) },
+        2 => FromTemplate::SpawnFailed { slot: number(random), failure: failure(random) },
+        3 => FromTemplate::Gone { slot: number(random) },
+        4 => FromTemplate::Opened { ticket: number(random) },
         _ => FromTemplate::OpenFailed { ticket: number(random), failure: failure(random) },
     }
 }

@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 use zyg_protocol::limits::MESSAGE_BYTES_MAX;
 use zyg_protocol::message::{
-    Bytes, ExitStatus, Failure, FromInit, Lifeline, Request, Step, ToInit, ToTemplate, Usage,
+    Bytes, ExitStatus, Failure, FromInit, Request, Step, ToInit, ToTemplate, Usage,
 };
 use zyg_tests::{Raw, eventually, soon};
 use zygote_client::{AcquireError, Client, Lease, LeaseOptions};
@@ -32,13 +32,12 @@ impl<'a> Play<'a> {
 
     /// Starts an acquire, which the usurper fills.
     fn acquire(&self, mut options: LeaseOptions) -> (std::thread::JoinHandle<Acquired>, Raw) {
-        let Order { slot, lifeline } = self.usurper.unwanted_order();
+        let Order { lifeline, .. } = self.usurper.unwanted_order();
         options.profile(USURPED);
         let client = self.usurper.server.client();
         let acquiring = std::thread::spawn(move || client.acquire(&options));
         eventually("a waiter", || (self.usurper.pool().waiters == 1).then_some(()));
-        let channel = self.usurper.report(slot, &self.usurper.standins.pidfds[0]);
-        lifeline.say(&Lifeline::Ready { spawn_us: 1 });
+        let channel = self.usurper.report(&lifeline, &self.usurper.standins.pidfds[0]);
         self.usurper.keep(lifeline);
         (acquiring, channel)
     }
@@ -407,13 +406,12 @@ fn zyg_run_fails_in_one_line_and_by_its_own_exit_code() {
         [(b"garbage".to_vec(), 125), (zyg_tests::bytes_of(&failed(1, b"/x\nforged \x1b[2J")), 126)]
     {
         let play = Play::begin(&scene, &standins);
-        let Order { slot, lifeline } = play.usurper.unwanted_order();
+        let Order { lifeline, .. } = play.usurper.unwanted_order();
         let mut run = scene.server.zyg("run");
         run.args(["-p", USURPED, "--chdir", "/", "--", "/usr/bin/true"]).current_dir("/");
         let running = std::thread::spawn(move || run.output().unwrap());
         eventually("a waiter", || (play.usurper.pool().waiters == 1).then_some(()));
-        let channel = play.usurper.report(slot, &standins.pidfds[0]);
-        lifeline.say(&Lifeline::Ready { spawn_us: 1 });
+        let channel = play.usurper.report(&lifeline, &standins.pidfds[0]);
         heard_of(&channel);
         channel.send(&say, &[]);
         let output = soon("the end of zyg run", move || running.join().unwrap());

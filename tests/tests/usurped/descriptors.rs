@@ -1,4 +1,4 @@
-//! What rides along with a template's messages: too few, too many, and of every other kind. The server
+//! What rides along with the messages of a template and its zygotes: too few, too many, and of every other kind. The server
 //! keeps none of it.
 
 use crate::usurper::{Act, Order, Scene, Usurper, answer, is_readable};
@@ -10,9 +10,10 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use zyg_protocol::codec::Message;
 use zyg_protocol::message::{Denial, FromTemplate, Lifeline};
 use zyg_protocol::socket::pair;
-use zyg_tests::bytes_of;
+use zyg_tests::{Raw, bytes_of, eventually};
 
 /// The most that one message can carry (`SCM_MAX_FD`, unix(7)).
 const KERNEL_MAX: usize = 253;
@@ -20,13 +21,13 @@ const KERNEL_MAX: usize = 253;
 const READY: Lifeline = Lifeline::Ready { spawn_us: 1 };
 
 /// Sends as many descriptors as the kernel takes, more than the wire's own functions would.
-fn say_with_many(usurper: &Usurper<'_>, message: &FromTemplate, count: usize) {
+fn say_with_many(to: &Raw, message: &impl Message, count: usize) {
     let null = File::open("/dev/null").unwrap();
     let numbers = vec![null.as_raw_fd(); count];
     let rights = [ControlMessage::ScmRights(&numbers)];
     let bytes = bytes_of(message);
-    let (link, flags) = (usurper.link.as_fd().as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
-    match sendmsg::<UnixAddr>(link, &[IoSlice::new(&bytes)], &rights, flags, None) {
+    let (to, flags) = (to.as_fd().as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+    match sendmsg::<UnixAddr>(to, &[IoSlice::new(&bytes)], &rights, flags, None) {
         Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
         Err(errno) => panic!("failed to send {count} descriptors: {errno}"),
     }
@@ -37,9 +38,10 @@ fn a_zygote_comes_with_two_descriptors() {
     let acts: Vec<_> = [0, 1, 3, 4, 64]
         .map(|count| {
             move |usurper: &Usurper<'_>| {
-                let slot = usurper.ordered();
-                say_with_many(usurper, &FromTemplate::Spawned { slot }, count);
-                usurper.assert_cast_out();
+                let Order { slot, lifeline } = usurper.order();
+                say_with_many(&lifeline, &READY, count);
+                usurper.assert_condemned(slot);
+                assert!(!is_readable(&usurper.client), "granted");
             }
         })
         .into();
@@ -51,9 +53,8 @@ fn a_zygote_comes_with_two_descriptors() {
 fn more_than_a_message_may_carry_are_none() {
     let spawned = |count| {
         move |usurper: &Usurper<'_>| {
-            let Order { slot, lifeline } = usurper.order();
-            say_with_many(usurper, &FromTemplate::Spawned { slot }, count);
-            // The server cannot know whose they were.
+            let Order { lifeline, .. } = usurper.order();
+            say_with_many(&lifeline, &READY, count);
             lifeline.assert_closed::<Lifeline>();
             assert!(!is_readable(&usurper.client), "granted");
         }
@@ -61,7 +62,7 @@ fn more_than_a_message_may_carry_are_none() {
     let opened = |count| {
         move |usurper: &Usurper<'_>| {
             let (_, ticket) = usurper.ask_for_bind("/asked");
-            say_with_many(usurper, &FromTemplate::Opened { ticket }, count);
+            say_with_many(&usurper.link, &FromTemplate::Opened { ticket }, count);
             assert!(matches!(answer(&usurper.client), Err(Denial::BuildFailing { .. })));
         }
     };
@@ -132,13 +133,13 @@ fn a_process_and_a_channel_of_any_kind_are_their_clients_own_trouble() {
         .iter()
         .map(|(name, kind)| {
             let act = move |usurper: &Usurper<'_>| {
-                let Order { slot, lifeline } = usurper.order();
-                usurper.link.say_with(&FromTemplate::Spawned { slot }, &[kind.as_fd(); 2]);
-                lifeline.say(&READY);
+                let Order { lifeline, .. } = usurper.order();
+                lifeline.say_with(&READY, &[kind.as_fd(); 2]);
                 drop(answer(&usurper.client).unwrap());
                 // Another one is never granted, and is left when its template ends.
-                let Order { slot, lifeline: _held } = usurper.order();
-                usurper.link.say_with(&FromTemplate::Spawned { slot }, &[kind.as_fd(); 2]);
+                let Order { lifeline, .. } = usurper.unwanted_order();
+                lifeline.say_with(&READY, &[kind.as_fd(); 2]);
+                eventually("a warm zygote", || (usurper.pool().warm == 1).then_some(()));
             };
             (*name, act)
         })
@@ -166,10 +167,9 @@ fn a_source_of_any_kind_is_its_clients_own_trouble() {
                 // The right number of the wrong thing is for its own client, whose init refuses it.
                 open(usurper, &[kind.as_fd()]);
                 let (_channel, theirs) = pair().unwrap();
-                let Order { slot, lifeline } = usurper.next_order();
-                let riding = [usurper.standins.pidfds[0].as_fd(), theirs.as_fd()];
-                usurper.link.say_with(&FromTemplate::Spawned { slot }, &riding);
-                lifeline.say(&READY);
+                let Order { lifeline, .. } = usurper.next_order();
+                let riding = [theirs.as_fd(), usurper.standins.pidfds[0].as_fd()];
+                lifeline.say_with(&READY, &riding);
                 assert_eq!(answer(&usurper.client).unwrap().trees.len(), 1);
             };
             (*name, act)

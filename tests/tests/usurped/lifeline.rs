@@ -80,8 +80,7 @@ fn an_init_that_says_more_while_it_is_leased_ends_its_lease() {
 fn an_init_that_says_more_while_it_waits_is_never_granted() {
     play(|usurper| {
         let Order { slot, lifeline } = usurper.unwanted_order();
-        usurper.keep(usurper.report(slot, &usurper.standins.pidfds[0]));
-        lifeline.say(&READY);
+        usurper.keep(usurper.report(&lifeline, &usurper.standins.pidfds[0]));
         eventually("a warm zygote", || (usurper.pool().warm == 1).then_some(()));
         (Fake { slot, lifeline }, None)
     });
@@ -89,35 +88,37 @@ fn an_init_that_says_more_while_it_waits_is_never_granted() {
 
 #[test]
 fn an_init_that_is_never_ready_is_never_granted() {
-    let silent = |usurper: &Usurper<'_>| {
-        let Order { slot, lifeline } = usurper.order();
-        usurper.report(slot, &usurper.standins.pidfds[0]);
-        (slot, lifeline)
-    };
     let acts: &[Act<'_>] = &[
         ("silence", &|usurper| {
-            let _held = silent(usurper);
+            let _held = usurper.order();
             assert!(!is_readable(&usurper.client), "granted");
         }),
         ("garbage first", &|usurper| {
-            let (slot, lifeline) = silent(usurper);
+            let Order { slot, lifeline } = usurper.order();
             lifeline.send(&[0xa5; 100], &[]);
             usurper.assert_condemned(slot);
-            lifeline.say(&READY);
+            usurper.report(&lifeline, &usurper.standins.pidfds[0]);
             assert!(!is_readable(&usurper.client), "granted");
         }),
         ("unable, then ready", &|usurper| {
-            let (slot, lifeline) = silent(usurper);
+            let Order { slot, lifeline } = usurper.order();
             lifeline.say(&unable());
-            lifeline.say(&READY);
+            usurper.report(&lifeline, &usurper.standins.pidfds[0]);
             usurper.assert_condemned(slot);
             assert!(!is_readable(&usurper.client), "granted");
         }),
-        ("ready before it is reported", &|usurper| {
+        ("gone before it was ready", &|usurper| {
             let Order { slot, lifeline } = usurper.order();
-            lifeline.say(&READY);
-            usurper.report(slot, &usurper.standins.pidfds[0]);
-            assert!(answer(&usurper.client).is_ok(), "the control: this order is no offence");
+            drop(lifeline);
+            // Whether there was anything at all its template says.
+            assert!(!is_readable(&usurper.client), "answered");
+            usurper.say(&FromTemplate::Gone { slot });
+            assert_ne!(usurper.next_order().slot, slot);
+        }),
+        ("the control: ready", &|usurper| {
+            let Order { lifeline, .. } = usurper.order();
+            usurper.report(&lifeline, &usurper.standins.pidfds[0]);
+            assert!(answer(&usurper.client).is_ok());
         }),
     ];
     Scene::new().play(acts);

@@ -7,13 +7,10 @@ use std::os::fd::OwnedFd;
 use zyg_protocol::message::{FromTemplate, Lifeline, Request};
 use zyg_tests::{RawLease, eventually};
 
-const READY: Lifeline = Lifeline::Ready { spawn_us: 1 };
-
 /// A leased zygote whose process is that one, and its slot.
 fn leased(usurper: &Usurper<'_>, process: &OwnedFd) -> (u64, RawLease) {
     let Order { slot, lifeline } = usurper.order();
-    usurper.keep(usurper.report(slot, process));
-    lifeline.say(&READY);
+    usurper.keep(usurper.report(&lifeline, process));
     usurper.keep(lifeline);
     (slot, answer(&usurper.client).unwrap())
 }
@@ -65,11 +62,8 @@ fn not_when_the_template_ends_first() {
             assert!(answer(&usurper.client).is_err());
         }
         let [(unready, _), (ready, _)] = orders;
-        ready.lifeline.say(&READY);
-        for Order { slot, lifeline } in [unready, ready] {
-            usurper.keep(usurper.report(slot, process));
-            usurper.keep(lifeline);
-        }
+        usurper.keep(usurper.report(&ready.lifeline, process));
+        usurper.keep((unready, ready));
         eventually("a warm zygote", || (usurper.pool().warm == 1).then_some(()));
     });
 }
@@ -78,9 +72,8 @@ fn not_when_the_template_ends_first() {
 fn not_when_the_template_is_cast_out() {
     play(|usurper, process| {
         let (_, lease) = leased(usurper, process);
-        let Order { slot, lifeline } = usurper.unwanted_order();
-        usurper.keep(usurper.report(slot, process));
-        lifeline.say(&READY);
+        let Order { lifeline, .. } = usurper.unwanted_order();
+        usurper.keep(usurper.report(&lifeline, process));
         usurper.link.send(b"garbage", &[]);
         usurper.assert_cast_out();
         // The end of its lifeline is all that a zygote hears of it.

@@ -61,9 +61,7 @@ fn why_a_zygote_was_not_made() {
 #[test]
 fn why_a_zygote_was_not_set_up() {
     play(|usurper, subject| {
-        let Order { slot, lifeline } = usurper.order();
-        let standin = &usurper.standins.pidfds[0];
-        usurper.report(slot, standin);
+        let Order { lifeline, .. } = usurper.order();
         lifeline.say(&Lifeline::Unable(failure(Step::Devpts, subject)));
         assert_plain(&why_failing(usurper, "mount devpts"));
     });

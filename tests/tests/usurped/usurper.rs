@@ -286,21 +286,20 @@ impl<'a> Usurper<'a> {
         while self.link.hear::<ToTemplate>().expect("the link holds").0 != condemned {}
     }
 
-    /// A zygote that is none, reported and ready: its channel and lifeline are the usurper's, its
+    /// A zygote that is none, reported as ready: its channel and lifeline are the usurper's, its
     /// process is a stranger's.
     pub fn bear(&self) -> Fake {
         let Order { slot, lifeline } = self.order();
-        let channel = self.report(slot, &self.standins.pidfds[0]);
-        lifeline.say(&Lifeline::Ready { spawn_us: 1 });
+        let channel = self.report(&lifeline, &self.standins.pidfds[0]);
         self.keep(channel);
         Fake { slot, lifeline }
     }
 
-    /// Reports a zygote that is this process, and returns init's end of its channel.
-    pub fn report(&self, slot: u64, process: &OwnedFd) -> Raw {
+    /// Reports a zygote that is this process, ready, and returns init's end of its channel.
+    pub fn report(&self, lifeline: &Raw, process: &OwnedFd) -> Raw {
         let (ours, theirs) = pair().unwrap();
-        let riding = [process.as_fd(), theirs.as_fd()];
-        self.link.say_with(&FromTemplate::Spawned { slot }, &riding);
+        let riding = [theirs.as_fd(), process.as_fd()];
+        lifeline.say_with(&Lifeline::Ready { spawn_us: 1 }, &riding);
         Raw::of(ours)
     }
 

@@ -72,9 +72,7 @@ impl Template {
         let (lifeline, theirs) = pair().expect("two more descriptors");
         let start = Instant::now();
         self.order(&ToTemplate::Spawn { slot, urgent: true }, Some(theirs));
-        let (spawned, _descriptors) = heard::<FromTemplate>(&self.link, &mut self.buffer);
-        assert_eq!(spawned, FromTemplate::Spawned { slot });
-        let (parked, _) = heard::<Lifeline>(&lifeline, &mut self.buffer);
+        let (parked, _descriptors) = heard::<Lifeline>(&lifeline, &mut self.buffer);
         assert!(matches!(parked, Lifeline::Ready { .. }), "{parked:?}");
         let spawn = start.elapsed();
         let start = Instant::now();

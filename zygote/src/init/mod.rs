@@ -17,6 +17,7 @@ mod prepare;
 mod setup;
 mod whole;
 
+use crate::failure::At;
 use crate::sys;
 use crate::sys::process::exit_now;
 use crate::template::Layout;
@@ -30,12 +31,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 use zyg_protocol::codec::{decode, encode};
 use zyg_protocol::limits::{COMMANDS_MAX, MESSAGE_BYTES_MAX, PATH_BYTES_MAX};
 use zyg_protocol::message::{
-    Bytes, Confinement, Failure, FromInit, Lifeline, Recipe, Scope, ToInit,
+    Bytes, Confinement, Failure, FromInit, Lifeline, Recipe, Scope, Step, ToInit,
 };
 use zyg_protocol::socket::{ReceiveError, borrow, receive_into, send};
 
@@ -57,19 +58,20 @@ pub(crate) struct Setup<'a> {
     pub start: Instant,
 }
 
-/// Runs as init until the lease is over. Call right after the clone, in the child.
-pub(crate) fn main(lifeline: OwnedFd, channel: OwnedFd, setup: &Setup<'_>) -> ! {
-    let Ok([lifeline, channel]) = sys::descriptors::keep_only([lifeline, channel]) else {
+/// Runs as init until the lease is over, with its end of the lifeline, and both of the command channel.
+/// Call right after the clone, in the child.
+pub(crate) fn main(sockets: [BorrowedFd<'_>; 3], setup: &Setup<'_>) -> ! {
+    let Ok([lifeline, channel, clients]) = sys::descriptors::keep_only(sockets) else {
         exit_now(1);
     };
-    match setup::run(setup) {
+    let ready = setup::run(setup).and_then(|ready| {
+        // A client that does not read must not keep init from seeing its lifeline end.
+        fcntl(&channel, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).at(Step::Sockets)?;
+        report_ready(&lifeline, &clients, setup.start.elapsed()).map(|()| ready)
+    });
+    drop(clients);
+    match ready {
         Ok((layers, signals)) => {
-            // A client that does not read must not keep init from seeing its lifeline end.
-            let _ = fcntl(&channel, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
-            report(
-                &lifeline,
-                &Lifeline::Ready { spawn_us: setup.start.elapsed().as_micros() as u64 },
-            );
             let init = Init {
                 lifeline,
                 channel,
@@ -86,18 +88,32 @@ pub(crate) fn main(lifeline: OwnedFd, channel: OwnedFd, setup: &Setup<'_>) -> ! 
             init.serve()
         }
         Err(failure) => {
-            report(&lifeline, &Lifeline::Unable(failure));
+            let _ = report(&lifeline, &Lifeline::Unable(failure), &[]);
             exit_now(1)
         }
     }
 }
 
-fn report(lifeline: &OwnedFd, message: &Lifeline) {
-    let mut bytes = Vec::with_capacity(64);
-    // Without a server to hear it, the end of file on the lifeline ends this process next.
-    if encode(message, &mut bytes).is_ok() {
-        let _ = send(lifeline.as_fd(), &bytes, &[]);
+/// Hands the server what it takes to hand this zygote over.
+fn report_ready(lifeline: &OwnedFd, clients: &OwnedFd, took: Duration) -> Result<(), Failure> {
+    let pidfd = sys::process::open(Pid::this()).at(Step::Sockets)?;
+    let ready = Lifeline::Ready { spawn_us: took.as_micros() as u64 };
+    match report(lifeline, &ready, &[clients.as_fd(), pidfd.as_fd()]) {
+        // Without a server to hear it, the end of file on the lifeline ends this process next.
+        Ok(()) | Err(Errno::EPIPE) => Ok(()),
+        // As where too many descriptors of this user's are on their way to somewhere (unix(7)).
+        Err(errno) => Err(errno).at(Step::Sockets),
     }
+}
+
+fn report(
+    lifeline: &OwnedFd,
+    message: &Lifeline,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<(), Errno> {
+    let mut bytes = Vec::with_capacity(64);
+    encode(message, &mut bytes).map_err(|_| Errno::EMSGSIZE)?;
+    send(lifeline.as_fd(), &bytes, descriptors)
 }
 
 /// Whether the lease can still be prepared.

@@ -30,7 +30,8 @@ impl Server {
         };
         let silence = self.next_silence();
         let opening = self.opening.values().filter_map(Opening::deadline);
-        let others = [policy, lease, accept, watchdog, stop, silence];
+        let kill = self.pools.let_go.front().map(|(at, _)| *at);
+        let others = [policy, lease, accept, watchdog, stop, silence, kill];
         let earliest = opening.chain(others.into_iter().flatten()).min()?;
         // Which mio rounds up to whole milliseconds, so that the deadline has passed on waking.
         Some(earliest.0.saturating_sub(now.0))
@@ -60,6 +61,7 @@ impl Server {
         }
         self.give_up_opening(now);
         self.give_up_silent(now);
+        self.kill_the_slow(now);
         if self.policy_due().is_some_and(|due| due <= now) {
             self.tell(Event::TimePassed);
         }

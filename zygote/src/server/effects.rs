@@ -7,7 +7,11 @@ use super::{Lease, REST_WAITS, Server};
 use crate::pool::{self, Effect, Event, SlotKey, WaiterKey};
 use std::os::fd::AsFd;
 use std::time::Duration;
-use zyg_protocol::message::{ColdReason, Denial, Granted, LeaseId, Reply, Start, ToTemplate};
+use zyg_protocol::message::{ColdReason, Denial, Granted, LeaseId, Reply, Start};
+
+/// How long a zygote has that was let go of. It takes init a tenth of that to exit if it gets to run at
+/// all; it may be waiting for a file system to execute something from.
+const KILL_AFTER: Duration = Duration::from_millis(10);
 
 impl Server {
     /// Carries them out, and keeps the vector for the next ones.
@@ -48,14 +52,13 @@ impl Server {
             return self.tell(Event::LeaseEnded { slot });
         };
         let lease = LeaseId(self.number());
-        let ordered = self.pools.ordered.get(&slot).and_then(|it| Some((it.pool, it.zygote?)));
-        let handed = ordered.and_then(|(pool, key)| {
+        let handed = self.pools.key_of(slot).and_then(|key| {
             let zygote = self.pools.zygotes.get_mut(key)?;
             zygote.lease = Some(lease);
-            Some((pool, key, zygote.channel.take()?))
+            Some((zygote.pool, zygote.reported.as_mut()?.channel.take()?))
         });
         self.forget_pending(&waiting);
-        let Some((pool, zygote, channel)) = handed else {
+        let Some((pool, channel)) = handed else {
             let reason = NO_DESCRIPTOR.to_owned();
             self.answer_denied(waiting.session, waiting.request, Denial::BuildFailing { reason });
             return self.tell(Event::LeaseEnded { slot });
@@ -79,9 +82,10 @@ impl Server {
         if let Some(session) = self.sessions.arena.get_mut(waiting.session) {
             session.leases.insert(lease);
         }
-        let Some(zygote) = self.pools.zygotes.get(zygote) else { return };
+        let reported = self.pools.zygote(slot).and_then(|zygote| zygote.reported.as_ref());
         let Some(session) = self.sessions.arena.get_mut(waiting.session) else { return };
-        let own = [channel.as_fd(), zygote.pidfd.as_fd()];
+        let Some(reported) = reported else { return };
+        let own = [channel.as_fd(), reported.pidfd.as_fd()];
         let descriptors: Vec<_> =
             own.into_iter().chain(waiting.trees.iter().map(AsFd::as_fd)).collect();
         let (granted, registry) = (Reply::Granted(granted), self.poll.registry());
@@ -114,24 +118,18 @@ impl Server {
         self.answer_denied(waiting.session, waiting.request, denial);
     }
 
-    /// The template kills its own child. When that template is no more, the end of the lifeline
-    /// does; one that never came to be is gone already.
+    /// Lets go of a zygote, which ends it. One that does not see that, or is about to see it for too
+    /// long, its template kills, since it is its child. One that never came to be is gone already.
     fn destroy(&mut self, slot: SlotKey) {
         self.spawns.retain(|(_, unordered)| *unordered != slot);
-        let Some(ordered) = self.pools.ordered.get(&slot) else { return self.gone(slot) };
-        let (pool, parent, zygote) = (ordered.pool, ordered.parent, ordered.zygote);
-        if self.pools[pool].template == Some(parent) {
-            let sent = self.order(pool, &ToTemplate::Destroy { slot: slot.0 }, &[]);
-            if let Err(error) = sent {
-                log::error!("failed to order the end of a zygote: {error}");
-                // It reads nothing any more.
-                self.template_lost(parent);
-            }
-            return;
+        let Some(key) = self.pools.key_of(slot) else { return self.gone(slot) };
+        if self.is_orphan(key) {
+            return self.destroy_orphan(key);
         }
-        match zygote {
-            Some(key) => self.destroy_orphan(key),
-            None => self.gone(slot),
+        let kill_at = self.now().after(KILL_AFTER);
+        self.pools.let_go.push_back((kill_at, key));
+        if let Some(zygote) = self.pools.zygotes.get_mut(key) {
+            zygote.lifeline = None;
         }
     }
 

@@ -289,7 +289,7 @@ impl Server {
             }
             for event in &events {
                 if let Some(source) = Source::of(event.token()) {
-                    self.dispatch(source, event.is_writable());
+                    self.dispatch(source, event.is_writable(), event.is_read_closed());
                 }
             }
             self.hear_the_unread();
@@ -304,7 +304,7 @@ impl Server {
         }
     }
 
-    fn dispatch(&mut self, source: Source, writable: bool) {
+    fn dispatch(&mut self, source: Source, writable: bool, closed: bool) {
         match source {
             Source::Listener => self.accept(),
             Source::Signals => self.take_signals(),
@@ -320,7 +320,7 @@ impl Server {
                 }
                 self.hear_template(key);
             }
-            Source::Zygote(key) => self.hear_zygote(key),
+            Source::Zygote(key) => self.hear_zygote(key, closed),
             Source::Remains(key) => self.remains_gone(key),
         }
         self.settle();

@@ -2,6 +2,7 @@
 
 use super::Server;
 use super::tokens::{Key, Source};
+use nix::sys::socket::{Shutdown, shutdown};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -14,34 +15,38 @@ impl Server {
     /// Ends a zygote that no template can kill, and watches for its end. One that is stopped would
     /// not see the end of its lifeline, so it is killed as well, where the server may.
     pub(super) fn destroy_orphan(&mut self, key: Key) {
-        let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
-        let slot = zygote.slot;
-        let lifeline = zygote.lifeline.take();
-        let pool = self.pools.ordered.get(&slot).map(|ordered| ordered.pool);
-        let uid = pool.map(|pool| self.pools[pool].uid);
         let Some(zygote) = self.pools.zygotes.get(key) else { return };
+        let (slot, uid) = (zygote.slot, self.pools[zygote.pool].uid);
+        let Some(reported) = &zygote.reported else {
+            return match &zygote.lifeline {
+                // It has not said yet who it is. It is told to end, and heard until it has.
+                Some(lifeline) => drop(shutdown(lifeline.as_raw_fd(), Shutdown::Write)),
+                None => self.gone(slot),
+            };
+        };
         // Only with authority that the template had itself, and only what it can have made: its user
         // may have taken hold of it and sent the pidfd of somebody else's process.
-        let own = descends_from(zygote.pidfd.as_fd(), std::process::id());
+        let own = descends_from(reported.pidfd.as_fd(), std::process::id());
         if own == Some(true)
-            && uid == Some(self.uid)
-            && let Err(errno) = crate::sys::process::kill(zygote.pidfd.as_fd())
+            && uid == self.uid
+            && let Err(errno) = crate::sys::process::kill(reported.pidfd.as_fd())
         {
             log::debug!("an orphaned zygote is left to its lifeline: {errno}");
         }
-        if let Some(lifeline) = lifeline {
-            self.unwatch(&lifeline);
+        if let Some(zygote) = self.pools.zygotes.get_mut(key) {
+            zygote.lifeline = None;
         }
         if own == Some(false) {
             log::error!("a template has reported a zygote that it had not made");
             return self.gone(slot);
         }
-        let Some(zygote) = self.pools.zygotes.get(key) else { return };
-        match self.watch(&zygote.pidfd, Source::Remains(key)) {
-            Ok(()) => {}
+        let watched = self.pools.zygotes.get(key).and_then(|it| it.reported.as_ref());
+        let watched = watched.map(|it| self.watch(&it.pidfd, Source::Remains(key)));
+        match watched {
+            None | Some(Ok(())) => {}
             // Ordered twice: it is watched already.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => {
+            Some(Err(error)) if error.kind() == ErrorKind::AlreadyExists => {}
+            Some(Err(error)) => {
                 log::error!("failed to watch an orphaned zygote: {error}");
                 self.gone(slot);
             }
@@ -50,9 +55,7 @@ impl Server {
 
     pub(super) fn remains_gone(&mut self, key: Key) {
         let Some(zygote) = self.pools.zygotes.get(key) else { return };
-        let slot = zygote.slot;
-        self.unwatch(&zygote.pidfd);
-        self.gone(slot);
+        self.gone(zygote.slot);
     }
 }
 

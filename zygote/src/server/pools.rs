@@ -8,7 +8,7 @@ use super::wire::Wire;
 use crate::config::{self, Config, Profile};
 use crate::filter::Filters;
 use crate::pool::{Limits, Policy, PoolKey, Quota, Settings, SlotKey, Time};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -21,18 +21,28 @@ const TEMPLATE_OUTBOX_MAX: usize = 1 << 18;
 /// the slowest step of a zygote takes on a machine that is loaded beyond use.
 pub(super) const TEMPLATE_SILENCE_MAX: Duration = Duration::from_secs(20);
 
-/// A zygote as the server knows it.
+/// What a template was ordered to put into a slot, until nothing is left there.
 #[derive(Debug)]
 pub(super) struct Zygote {
     pub slot: SlotKey,
-    /// Dropped to end it when no template is left to kill it. End of file here means it has ended.
+    pub pool: PoolKey,
+    /// Which template.
+    pub parent: Key,
+    /// Dropped to end it. End of file here means that it has ended, or never was.
     pub lifeline: Option<OwnedFd>,
+    /// Whether its init has said what it has to say: that it is ready, or why not.
+    pub told: bool,
+    /// What it has said when it was ready.
+    pub reported: Option<Reported>,
+    pub lease: Option<LeaseId>,
+}
+
+/// What a zygote reports when it is ready.
+#[derive(Debug)]
+pub(super) struct Reported {
     /// The client's end of the command channel, until it is granted.
     pub channel: Option<OwnedFd>,
     pub pidfd: OwnedFd,
-    pub lease: Option<LeaseId>,
-    /// Whether its init has said what it has to say: that it is ready, or why not.
-    pub told: bool,
 }
 
 /// A template that runs, or is on its way to.
@@ -49,18 +59,6 @@ pub(super) struct Template {
     pub owes: u32,
     /// When it was last heard, or first owed something after that.
     pub silent_since: Time,
-}
-
-/// What a template was ordered to put into a slot, until nothing is left there.
-#[derive(Debug)]
-pub(super) struct Ordered {
-    pub pool: PoolKey,
-    /// Which template.
-    pub parent: Key,
-    /// The server's end of the lifeline, until the zygote is reported.
-    pub lifeline: Option<OwnedFd>,
-    /// The zygote, once it is.
-    pub zygote: Option<Key>,
 }
 
 /// One generation of one profile, for one uid.
@@ -108,7 +106,10 @@ pub(super) struct Pools {
     retiring: Vec<PoolKey>,
     pub templates: Arena<Template>,
     pub zygotes: Arena<Zygote>,
-    pub ordered: HashMap<SlotKey, Ordered>,
+    by_slot: HashMap<SlotKey, Key>,
+    /// Zygotes that were let go of, the first one first, and when their templates are to kill those that
+    /// are not gone by then.
+    pub let_go: VecDeque<(Time, Key)>,
     /// Templates that had more to say than one turn allows.
     pub unheard: Vec<Key>,
 }
@@ -137,7 +138,8 @@ impl Pools {
             retiring: Vec::new(),
             templates: Arena::default(),
             zygotes: Arena::default(),
-            ordered: HashMap::new(),
+            by_slot: HashMap::new(),
+            let_go: VecDeque::new(),
             unheard: Vec::new(),
         }
     }
@@ -230,6 +232,29 @@ impl Pools {
             templates.extend(self.entries.remove(&pool).and_then(|entry| entry.template));
         }
         templates
+    }
+
+    /// Takes note of a zygote that is about to be ordered.
+    pub fn expect(&mut self, zygote: Zygote) -> Key {
+        let slot = zygote.slot;
+        let key = self.zygotes.insert(zygote);
+        self.by_slot.insert(slot, key);
+        key
+    }
+
+    /// What is in a slot, or was ordered to be.
+    pub fn zygote(&self, slot: SlotKey) -> Option<&Zygote> {
+        self.zygotes.get(*self.by_slot.get(&slot)?)
+    }
+
+    /// Its name here.
+    pub fn key_of(&self, slot: SlotKey) -> Option<Key> {
+        self.by_slot.get(&slot).copied()
+    }
+
+    /// Takes out what was in a slot.
+    pub fn forget(&mut self, slot: SlotKey) -> Option<Zygote> {
+        self.zygotes.remove(self.by_slot.remove(&slot)?)
     }
 
     /// Orders that may wait for a template.

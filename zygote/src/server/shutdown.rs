@@ -147,7 +147,7 @@ impl Server {
         if !drained && self.now() < until {
             return None;
         }
-        let stuck = self.pools.ordered.len() as u32;
+        let stuck = self.pools.zygotes.len() as u32;
         if stuck > 0 {
             log::error!("{stuck} environments are left that do not end; their lifelines end now");
         }

@@ -1,9 +1,9 @@
 //! Templates and the zygotes that they clone: started, heard, mourned.
 
 use super::Server;
-use super::pools::{Ordered, Pools, TEMPLATE_SILENCE_MAX, Template, Zygote};
+use super::pools::{Pools, Reported, TEMPLATE_SILENCE_MAX, Template, Zygote};
 use super::tokens::{Key, Source};
-use super::wire::{Wire, WireError, receive_bare};
+use super::wire::{Wire, WireError};
 use crate::diagnose;
 use crate::failure::failure;
 use crate::pool::{Event, PoolKey, SlotKey, Time};
@@ -17,7 +17,7 @@ use zyg_protocol::codec::decode;
 use zyg_protocol::message::{
     Denial, Failure, FromTemplate, Lifeline, Step, ToTemplate, plain_text,
 };
-use zyg_protocol::socket::{ReceiveError, pair};
+use zyg_protocol::socket::{ReceiveError, pair, receive};
 
 /// Messages heard from one template in one turn.
 const MESSAGES_PER_TURN: usize = 256;
@@ -111,13 +111,27 @@ impl Server {
         });
         let (ours, theirs) =
             made.map_err(|errno| diagnose::advice(&failure(Step::Sockets, b"", errno)))?;
+        let Some(parent) = self.pools[pool].template else { return Ok(()) };
+        let key = self.pools.expect(Zygote {
+            slot,
+            pool,
+            parent,
+            lifeline: None,
+            told: false,
+            reported: None,
+            lease: None,
+        });
         let urgent = self.pools.policy.counts(pool).waiters > 0;
         let order = ToTemplate::Spawn { slot: slot.0, urgent };
-        self.order(pool, &order, &[theirs.as_fd()]).map_err(|error| error.to_string())?;
-        let Some(parent) = self.pools[pool].template else { return Ok(()) };
-        let ordered = Ordered { pool, parent, lifeline: Some(ours), zygote: None };
-        self.pools.ordered.insert(slot, ordered);
-        Ok(())
+        let watched = self.watch(&ours, Source::Zygote(key)).map_err(|error| error.to_string());
+        let ordered = watched.and_then(|()| {
+            self.order(pool, &order, &[theirs.as_fd()]).map_err(|error| error.to_string())
+        });
+        match self.pools.zygotes.get_mut(key) {
+            Some(zygote) if ordered.is_ok() => zygote.lifeline = Some(ours),
+            _ => drop(self.pools.forget(slot)),
+        }
+        ordered
     }
 
     pub(super) fn flush_template(&mut self, key: Key) {
@@ -161,15 +175,11 @@ impl Server {
         self.pools.unheard.push(key);
     }
 
-    /// A template's message came, and the server was at its limit: what rode along is closed. A
-    /// zygote whose they were ends with its lifeline, and [`Self::gone`] tells why. Whose they were
-    /// is not known any more, so that all zygotes end that are not reported yet, and all acquires
-    /// whose mount sources are being opened must ask again.
+    /// A template's message came, and the server was at its limit: what rode along is closed. Whose
+    /// it was is not known any more, so that all acquires whose mount sources are being opened must
+    /// ask again.
     fn descriptors_lost(&mut self, pool: PoolKey) {
         log::error!("{NO_DESCRIPTOR}");
-        for ordered in self.pools.ordered.values_mut().filter(|ordered| ordered.pool == pool) {
-            ordered.lifeline = None;
-        }
         self.open_no_more(pool, NO_DESCRIPTOR);
     }
 
@@ -191,8 +201,7 @@ impl Server {
         if first == repeated {
             return Err("it is ready once, and before anything else".to_owned());
         }
-        let carries = matches!(message, FromTemplate::Spawned { .. } | FromTemplate::Opened { .. });
-        if !carries && !descriptors.is_empty() {
+        if !matches!(message, FromTemplate::Opened { .. }) && !descriptors.is_empty() {
             return Err("descriptors ride along where none belong".to_owned());
         }
         let Some(template) = self.pools.templates.get_mut(key) else { return Ok(()) };
@@ -211,14 +220,18 @@ impl Server {
                 log::error!("a template cannot be prepared: {advice}");
                 self.pools[pool].template_error = Some(advice);
             }
-            FromTemplate::Spawned { slot } => {
-                return self.born(key, SlotKey(slot), descriptors);
-            }
             FromTemplate::SpawnFailed { slot, failure } => {
                 return self.not_born(key, SlotKey(slot), failure);
             }
-            FromTemplate::Gone { slot } if self.ordered_of(key, SlotKey(slot)) => {
-                self.gone(SlotKey(slot));
+            FromTemplate::Gone { slot } => {
+                // Of another one's nothing is believed, nor of what had been told to have failed.
+                let zygote = self.pools.zygote(SlotKey(slot)).filter(|it| it.parent == key);
+                if let Some(told) = zygote.map(|zygote| zygote.told) {
+                    if !told {
+                        self.answered(key);
+                    }
+                    self.gone(SlotKey(slot));
+                }
             }
             FromTemplate::Opened { ticket } if self.opens(pool, ticket) => {
                 self.opened(ticket, descriptors);
@@ -229,17 +242,10 @@ impl Server {
                 let reason = std::io::Error::from_raw_os_error(errno).to_string();
                 self.not_opened(ticket, Denial::MountRefused { path, reason });
             }
-            // It was told before that it had failed.
-            FromTemplate::Gone { .. } => {}
             // Nobody waits for it any more, or it never was this template's to answer.
             FromTemplate::Opened { .. } | FromTemplate::OpenFailed { .. } => {}
         }
         Ok(())
-    }
-
-    /// Whether this very template was told to fill the slot, and something may be left in it.
-    fn ordered_of(&self, key: Key, slot: SlotKey) -> bool {
-        self.pools.ordered.get(&slot).is_some_and(|ordered| ordered.parent == key)
     }
 
     /// Whether this pool's template was asked to open what the ticket stands for: another one's word
@@ -248,114 +254,122 @@ impl Server {
         self.opening.get(&ticket).is_some_and(|opening| opening.pool == pool)
     }
 
-    fn born(
-        &mut self,
-        parent: Key,
-        slot: SlotKey,
-        descriptors: Vec<OwnedFd>,
-    ) -> Result<(), String> {
-        let Ok([pidfd, channel]) = <[OwnedFd; 2]>::try_from(descriptors) else {
-            return Err("a zygote comes with two descriptors".to_owned());
-        };
-        let ordered = self.pools.ordered.get_mut(&slot);
-        let Some(ordered) = ordered.filter(|it| it.parent == parent && it.zygote.is_none()) else {
-            return Err("it reports a zygote that was not ordered, or twice".to_owned());
-        };
-        let lifeline = ordered.lifeline.take();
-        let (channel, lease) = (Some(channel), None);
-        let zygote = Zygote { slot, lifeline: None, channel, pidfd, lease, told: false };
-        let key = self.pools.zygotes.insert(zygote);
-        ordered.zygote = Some(key);
-        let Some(lifeline) = lifeline else {
-            // Taken for one whose descriptors were lost.
-            let reason = NO_DESCRIPTOR.to_owned();
-            self.tell(Event::SetupFailed { slot, reason });
-            return Ok(());
-        };
-        let watched = self.watch(&lifeline, Source::Zygote(key));
-        if let Some(zygote) = self.pools.zygotes.get_mut(key) {
-            zygote.lifeline = Some(lifeline);
-        }
-        if let Err(error) = watched {
-            log::error!("failed to watch a zygote: {error}");
-            self.tell(Event::ZygoteDied { slot });
-        }
-        Ok(())
-    }
-
     fn not_born(&mut self, parent: Key, slot: SlotKey, failure: Failure) -> Result<(), String> {
-        let ordered = self.pools.ordered.get(&slot);
-        if ordered.is_none_or(|it| it.parent != parent || it.zygote.is_some()) {
+        if self.pools.zygote(slot).is_none_or(|it| it.parent != parent || it.told) {
             return Err("it failed to make a zygote that was not ordered, or made".to_owned());
         }
-        self.pools.ordered.remove(&slot);
+        self.pools.forget(slot);
         let reason = diagnose::advice(&failure);
         log::error!("a zygote cannot be cloned: {reason}");
         self.tell(Event::SpawnFailed { slot, reason });
         Ok(())
     }
 
-    /// Hears what init says on its lifeline: ready or unable, once, and end of file. Whatever else
-    /// it says ends it.
-    pub(super) fn hear_zygote(&mut self, key: Key) {
-        loop {
-            let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
-            let slot = zygote.slot;
-            let Some(lifeline) = &zygote.lifeline else { return };
-            let message = match receive_bare(lifeline.as_fd(), &mut self.buffer) {
-                Ok(bytes) if bytes > 0 => decode(&self.buffer[..bytes]).ok(),
-                Err(Errno::EAGAIN) => return,
-                Ok(_) | Err(_) => None,
-            };
-            let Some(message) = message.filter(|_| !zygote.told) else {
-                return self.died(key);
-            };
-            zygote.told = true;
-            match message {
-                Lifeline::Ready { spawn_us } => {
-                    log::debug!("slot {:#x} is warm after {spawn_us} µs", slot.0);
-                    self.tell(Event::ZygoteReady { slot });
-                }
-                Lifeline::Unable(failure) => {
-                    let reason = diagnose::advice(&failure);
-                    log::error!("a zygote cannot be set up: {reason}");
-                    self.tell(Event::SetupFailed { slot, reason });
-                }
-            }
+    /// The template has done what it owed, or what it has made has said so.
+    fn answered(&mut self, key: Key) {
+        self.heard_from(key);
+        if let Some(template) = self.pools.templates.get_mut(key) {
+            template.owes = template.owes.saturating_sub(1);
         }
     }
 
-    /// Init has exited; what it leaves is on its way out.
+    /// Hears what init says on its lifeline: ready or unable, once, and end of file, which is there
+    /// already if it has `closed`. Whatever else it says ends it.
+    pub(super) fn hear_zygote(&mut self, key: Key, closed: bool) {
+        let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
+        let (slot, parent) = (zygote.slot, zygote.parent);
+        let Some(lifeline) = &zygote.lifeline else { return };
+        if zygote.told {
+            return self.died(key);
+        }
+        let received = match receive(lifeline.as_fd(), &mut self.buffer) {
+            Err(ReceiveError::WouldBlock) => return,
+            Ok(received) if received.bytes == 0 => return self.died(key),
+            Err(ReceiveError::Os(_)) => return self.died(key),
+            received => received,
+        };
+        zygote.told = true;
+        let report = received
+            .map_err(|error| match error {
+                ReceiveError::TooManyDescriptors => NO_DESCRIPTOR.to_owned(),
+                error => error.to_string(),
+            })
+            .and_then(|received| report(&self.buffer[..received.bytes], received.descriptors));
+        let event = match report {
+            Ok(reported) => {
+                zygote.reported = Some(reported);
+                Event::ZygoteReady { slot }
+            }
+            Err(reason) => {
+                log::error!("a zygote cannot be set up: {reason}");
+                Event::SetupFailed { slot, reason }
+            }
+        };
+        self.answered(parent);
+        self.tell(event);
+        if closed {
+            self.died(key);
+        }
+    }
+
+    /// Init has exited; what it leaves is on its way out. Of one that has never said anything, and
+    /// may never have been, its template tells.
     fn died(&mut self, key: Key) {
         let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
-        let (slot, lease) = (zygote.slot, zygote.lease);
-        if let Some(lifeline) = zygote.lifeline.take() {
-            self.unwatch(&lifeline);
-        }
+        let (slot, lease, told) = (zygote.slot, zygote.lease, zygote.told);
+        // Which ends the watch: nobody else has this end.
+        zygote.lifeline = None;
         if let Some(lease) = lease {
             self.end_lease(lease);
         }
-        self.tell(Event::ZygoteDied { slot });
+        if told {
+            self.tell(Event::ZygoteDied { slot });
+        }
+        if self.is_orphan(key) {
+            self.destroy_orphan(key);
+        }
+    }
+
+    /// Whether the template that has made it is gone.
+    pub(super) fn is_orphan(&self, key: Key) -> bool {
+        let zygote = self.pools.zygotes.get(key);
+        zygote.is_some_and(|it| self.pools[it.pool].template != Some(it.parent))
     }
 
     /// Nothing is left of a zygote.
     pub(super) fn gone(&mut self, slot: SlotKey) {
-        let ordered = self.pools.ordered.remove(&slot);
-        let zygote = ordered.as_ref().and_then(|ordered| ordered.zygote);
-        if let Some(zygote) = zygote.and_then(|key| self.pools.zygotes.remove(key)) {
-            match &zygote.lifeline {
-                Some(lifeline) => self.unwatch(lifeline),
-                // It may be watched instead; whoever sent it may still hold it.
-                None => self.unwatch(&zygote.pidfd),
+        if let Some(zygote) = self.pools.forget(slot) {
+            if self.pools[zygote.pool].template != Some(zygote.parent)
+                && let Some(reported) = &zygote.reported
+            {
+                // It is watched, and whoever sent it may still hold it.
+                self.unwatch(&reported.pidfd);
             }
             if let Some(lease) = zygote.lease {
                 self.end_lease(lease);
             }
-        } else if ordered.is_some() {
-            // It ended because its descriptors did not arrive.
-            self.tell(Event::SetupFailed { slot, reason: NO_DESCRIPTOR.to_owned() });
         }
         self.tell(Event::ZygoteGone { slot });
+    }
+
+    /// Has templates kill those of their zygotes that have been let go of and are not gone.
+    pub(super) fn kill_the_slow(&mut self, now: Time) {
+        while let Some(&(at, key)) = self.pools.let_go.front() {
+            let zygote = self.pools.zygotes.get(key).map(|it| (it.slot, it.pool, it.parent));
+            if zygote.is_some() && now < at {
+                return;
+            }
+            self.pools.let_go.pop_front();
+            let Some((slot, pool, parent)) = zygote.filter(|_| !self.is_orphan(key)) else {
+                continue;
+            };
+            log::debug!("slot {:#x} has not ended by itself", slot.0);
+            if let Err(error) = self.order(pool, &ToTemplate::Destroy { slot: slot.0 }, &[]) {
+                log::error!("failed to order the end of a zygote: {error}");
+                // It reads nothing any more.
+                self.template_lost(parent);
+            }
+        }
     }
 
     /// The rule when a template dies: what is leased goes on, the rest ends with it.
@@ -434,5 +448,21 @@ impl Server {
         for key in std::mem::take(&mut self.pools.unheard) {
             self.hear_template(key);
         }
+    }
+}
+
+/// What a zygote reports.
+///
+/// # Errors
+/// Why it is of no use, in words for a client.
+fn report(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Reported, String> {
+    match decode(bytes).map_err(|error| error.to_string())? {
+        Lifeline::Ready { spawn_us } => {
+            log::debug!("a zygote is warm after {spawn_us} µs");
+            let [channel, pidfd] = <[OwnedFd; 2]>::try_from(descriptors)
+                .map_err(|_| "a zygote comes with two descriptors".to_owned())?;
+            Ok(Reported { channel: Some(channel), pidfd })
+        }
+        Lifeline::Unable(failure) => Err(diagnose::advice(&failure)),
     }
 }

@@ -1,19 +1,21 @@
 //! Descriptors by number: needed where a process arranges its whole table.
 #![expect(unsafe_code, reason = "whole descriptor tables are arranged by number")]
 
+use crate::failure::IntoErrno;
 use nix::errno::Errno;
 use nix::sys::socket::{SockFlag, accept4};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// Puts `kept` at the numbers 3, 4, … and closes every other one from 3 on; 0, 1 and 2 become
-/// `/dev/null`. All of them are close-on-exec afterwards.
+/// Puts `kept` at the numbers 3, 4, … and closes every other one from 3 on; 1 and 2 become what
+/// standard input is, `/dev/null` (see [`close_stdin`]). All of them are close-on-exec afterwards.
 ///
 /// For a process that has just been cloned from one with descriptors that it must not have. The
-/// caller must not use, nor drop, any owner of a descriptor that it held before.
+/// caller must not use, nor drop, any owner of a descriptor that it held before, those of `kept`
+/// included.
 ///
 /// # Errors
 /// Those of fcntl(2), dup3(2) and close_range(2) (Linux 5.9).
-pub fn keep_only<const N: usize>(kept: [OwnedFd; N]) -> Result<[OwnedFd; N], Errno> {
+pub fn keep_only<const N: usize>(kept: [BorrowedFd<'_>; N]) -> Result<[OwnedFd; N], Errno> {
     let first_free = 3 + N as RawFd;
     // Above the final numbers first, so that no dup3 below closes one that is still needed.
     let mut raised = [-1; N];
@@ -23,16 +25,11 @@ pub fn keep_only<const N: usize>(kept: [OwnedFd; N]) -> Result<[OwnedFd; N], Err
             libc::fcntl(kept.as_raw_fd(), libc::F_DUPFD_CLOEXEC, first_free)
         })?;
     }
-    std::mem::forget(kept);
-    let null = nix::fcntl::open(
-        c"/dev/null",
-        nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_CLOEXEC,
-        nix::sys::stat::Mode::empty(),
-    )?;
-    for number in 0..3 {
-        duplicate_to(null.as_raw_fd(), number, libc::O_CLOEXEC)?;
+    // SAFETY: integers only.
+    Errno::result(unsafe { libc::fcntl(0, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    for number in 1..3 {
+        duplicate_to(0, number, libc::O_CLOEXEC)?;
     }
-    std::mem::forget(null);
     for (index, raised) in raised.iter().enumerate() {
         duplicate_to(*raised, 3 + index as RawFd, libc::O_CLOEXEC)?;
     }
@@ -62,13 +59,13 @@ pub fn take_inherited(number: RawFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Replaces standard input by `/dev/null`.
+/// Replaces standard input by `/dev/null`, for reading and writing.
 ///
 /// # Errors
 /// Those of open(2) and dup3(2).
 pub fn close_stdin() -> Result<(), Errno> {
-    let null = std::fs::File::open("/dev/null").map_err(|_| Errno::ENOENT)?;
-    duplicate_to(null.as_raw_fd(), 0, 0)
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null");
+    duplicate_to(null.map_err(IntoErrno::into_errno)?.as_raw_fd(), 0, 0)
 }
 
 /// Accepts a connection (accept4(2)); nix returns a bare number.

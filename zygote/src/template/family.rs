@@ -14,12 +14,9 @@ use std::time::{Duration, Instant};
 use zyg_protocol::message::{Failure, Recipe, Step};
 use zyg_protocol::socket::pair;
 
-/// A zygote that has just been cloned, and what the server needs of it.
-pub(super) struct Born {
-    pub pid: Pid,
-    pub pidfd: OwnedFd,
-    /// The client's end of the command channel.
-    pub channel: OwnedFd,
+/// A zygote that has just been cloned.
+struct Born {
+    pid: Pid,
     slice: Option<Slice>,
     /// The number of its network namespace, where that may be used again.
     network: Option<u64>,
@@ -64,12 +61,27 @@ impl Family {
         }
     }
 
-    /// Clones a zygote that lives on this end of a lifeline. It sets itself up while the template
-    /// goes on.
+    /// Clones a zygote that lives on this end of a lifeline, and remembers it until it is reaped. It
+    /// sets itself up while the template goes on. After an error the lifeline is still open.
     pub fn spawn(
         &mut self,
         slot: u64,
-        lifeline: OwnedFd,
+        lifeline: &OwnedFd,
+        networks: &mut Networks,
+        layout: &Layout,
+        recipe: &Recipe,
+    ) -> Result<(), Failure> {
+        let born = self.bear(slot, lifeline, networks, layout, recipe)?;
+        let Born { pid, slice, network } = born;
+        self.by_slot.insert(slot, pid);
+        self.by_pid.insert(pid, Member { slot, slice, network });
+        Ok(())
+    }
+
+    fn bear(
+        &mut self,
+        slot: u64,
+        lifeline: &OwnedFd,
         networks: &mut Networks,
         layout: &Layout,
         recipe: &Recipe,
@@ -94,13 +106,6 @@ impl Family {
     /// How many live.
     pub fn len(&self) -> usize {
         self.by_pid.len()
-    }
-
-    /// Remembers a zygote until it is reaped.
-    pub fn adopt(&mut self, slot: u64, born: Born) {
-        let Born { pid, slice, network, .. } = born;
-        self.by_slot.insert(slot, pid);
-        self.by_pid.insert(pid, Member { slot, slice, network });
     }
 
     /// Kills a zygote; the kernel takes the rest of its pid namespace down (pid_namespaces(7)).
@@ -165,23 +170,23 @@ impl Family {
 fn clone(
     identity: (u32, u32),
     slice: Option<Slice>,
-    lifeline: OwnedFd,
+    lifeline: &OwnedFd,
     networks: &mut Networks,
     layout: &Layout,
     recipe: &Recipe,
 ) -> Result<Born, Failure> {
-    let (channel, init_channel) = pair().at(Step::Sockets)?;
+    // Here, not in the zygote's network namespace: a socket would be seen there, and outlast it.
+    let (channel, clients) = pair().at(Step::Sockets)?;
     let start = Instant::now();
     let own_network = networks.zygote_owns();
-    let ((pid, pidfd), network) =
-        networks.in_zygotes(|| match process::clone_zygote(own_network) {
-            // The child never returns from here: it is not the template any more.
-            Ok(Cloned::Child) => {
-                let setup = init::Setup { layout, recipe, identity, start };
-                init::main(lifeline, init_channel, &setup)
-            }
-            Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd)),
-            Err(errno) => Err(errno).at(Step::Clone),
-        })?;
-    Ok(Born { pid, pidfd, channel, slice, network })
+    let (pid, network) = networks.in_zygotes(|| match process::clone_zygote(own_network) {
+        // The child never returns from here: it is not the template any more.
+        Ok(Cloned::Child) => {
+            let setup = init::Setup { layout, recipe, identity, start };
+            init::main([lifeline, &channel, &clients].map(AsFd::as_fd), &setup)
+        }
+        Ok(Cloned::Parent { pid, .. }) => Ok(pid),
+        Err(errno) => Err(errno).at(Step::Clone),
+    })?;
+    Ok(Born { pid, slice, network })
 }

@@ -234,23 +234,16 @@ impl Template {
     }
 
     fn spawn(&mut self, slot: u64, descriptors: Vec<OwnedFd>, link: &Link) {
-        let spawned = match <[OwnedFd; 1]>::try_from(descriptors) {
-            Ok([lifeline]) => {
+        let spawned = match &descriptors[..] {
+            [lifeline] => {
                 self.family.spawn(slot, lifeline, &mut self.networks, &self.layout, &self.recipe)
             }
-            Err(_) => Err(failure(Step::Sockets, b"whose lifeline did not arrive", Errno::EMFILE)),
+            _ => Err(failure(Step::Sockets, b"whose lifeline did not arrive", Errno::EMFILE)),
         };
         match spawned {
-            Ok(born) => {
-                let fds = [born.pidfd.as_fd(), born.channel.as_fd()];
-                let told = link.send_with(&FromTemplate::Spawned { slot }, &fds);
-                self.family.adopt(slot, born);
-                self.networks.prepare_for(self.family.len());
-                if let Err(failure) = told {
-                    // It ends by itself, once the server has let go of its lifeline.
-                    link.send(&FromTemplate::SpawnFailed { slot, failure });
-                }
-            }
+            // It reports for itself.
+            Ok(()) => self.networks.prepare_for(self.family.len()),
+            // Before the lifeline is closed, which says less.
             Err(failure) => link.send(&FromTemplate::SpawnFailed { slot, failure }),
         }
     }

@@ -315,7 +315,8 @@ impl Drop for Stock {
 
 /// The process: makes what is ordered until the template is gone.
 fn make_ahead(link: OwnedFd, home: OwnedFd, recycle: bool) -> ! {
-    let kept = sys::descriptors::keep_only([link, home]);
+    let kept = sys::descriptors::keep_only([link.as_fd(), home.as_fd()]);
+    std::mem::forget((link, home));
     // The end of the link ends it; this, one that is stopped.
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
     let _ = setsid();

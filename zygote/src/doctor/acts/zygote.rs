@@ -85,16 +85,17 @@ fn build(link: &OwnedFd, recipe: Recipe) -> Done {
         _ => return Err(Trouble::plain("the template answers something else")),
     };
     let lifeline = order_zygote(link)?;
-    let (spawned, descriptors) = hear(link, "the template")?;
-    if let FromTemplate::SpawnFailed { failure, .. } = spawned {
-        return Err(failure.into());
-    }
-    let [pidfd, channel] = <[OwnedFd; 2]>::try_from(descriptors)
-        .map_err(|_| Trouble::plain("a zygote came without its two descriptors"))?;
-    let spawn_us = match hear(&lifeline, "the zygote")?.0 {
-        Lifeline::Ready { spawn_us } => spawn_us,
-        Lifeline::Unable(failure) => return Err(failure.into()),
+    let (spawn_us, descriptors) = match hear(&lifeline, "the zygote") {
+        Ok((Lifeline::Ready { spawn_us }, descriptors)) => (spawn_us, descriptors),
+        Ok((Lifeline::Unable(failure), _)) => return Err(failure.into()),
+        // It never was: the template says why.
+        Err(trouble) => match hear(link, "the template")?.0 {
+            FromTemplate::SpawnFailed { failure, .. } => return Err(failure.into()),
+            _ => return Err(trouble),
+        },
     };
+    let [channel, pidfd] = <[OwnedFd; 2]>::try_from(descriptors)
+        .map_err(|_| Trouble::plain("a zygote came without its two descriptors"))?;
     run_true(&channel)?;
     // The end of a lease: init sees that nobody is left, and the template that nothing is.
     drop((lifeline, channel));
