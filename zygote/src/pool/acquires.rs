@@ -45,10 +45,14 @@ impl Policy {
 
     /// Learns from the acquires that have come.
     pub(super) fn learn(&mut self) {
-        for (key, at) in self.arrived.drain(..) {
+        let mut arrived = self.arrived.drain(..).peekable();
+        while let Some((key, at)) = arrived.next() {
             let Some(&Pool { ref settings, lineage, .. }) = self.pools.get(&key) else { continue };
-            if let Some(lineage) = self.lineages.get_mut(&lineage) {
-                lineage.demand.arrived(at, &settings.pace, settings.max);
+            let Some(lineage) = self.lineages.get_mut(&lineage) else { continue };
+            lineage.demand.arrived(at, &settings.pace, settings.max);
+            // Once for those that came together.
+            if arrived.peek().is_none_or(|(next, _)| *next != key) {
+                lineage.demand.conclude(&settings.pace);
             }
         }
     }

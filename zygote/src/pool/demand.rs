@@ -81,7 +81,8 @@ impl Default for Demand {
 }
 
 impl Demand {
-    /// An acquire has come, to a pool that may have up to `max` zygotes.
+    /// An acquire has come, to a pool that may have up to `max` zygotes. [`Self::conclude`] is next,
+    /// unless others have come as well.
     pub(super) fn arrived(&mut self, now: Time, pace: &Pace, max: u32) {
         let silence = self.silence(now);
         self.spend(silence, pace);
@@ -99,11 +100,17 @@ impl Demand {
         self.latest = Some(now);
         self.seen = (self.seen + 1).min(16 * ACQUIRES_BETWEEN);
         self.unknown += 1;
+    }
+
+    /// Says what is worth keeping from the latest acquire on.
+    pub(super) fn conclude(&mut self, pace: &Pace) {
         if 16 * self.unknown >= self.seen {
             self.sizes = self.learned.sizes(pace.epsilon);
             self.unknown = 0;
         }
-        self.make_plan(now);
+        if let Some(latest) = self.latest {
+            self.make_plan(latest);
+        }
     }
 
     /// A zygote was built, and kept others from being built for so long.
@@ -180,6 +187,14 @@ mod tests {
         Time(Duration::from_millis(milliseconds))
     }
 
+    impl Demand {
+        /// One that is learned from at once.
+        fn one_arrived(&mut self, now: Time, pace: &Pace, max: u32) {
+            self.arrived(now, pace, max);
+            self.conclude(pace);
+        }
+    }
+
     fn target(demand: &Demand, now: Time) -> u32 {
         demand.target(now, &Pace::default()).0
     }
@@ -189,10 +204,10 @@ mod tests {
         let mut demand = Demand::default();
         let pace = Pace::default();
         for _ in 0..8 {
-            demand.arrived(ms(1_000), &pace, 100);
+            demand.one_arrived(ms(1_000), &pace, 100);
         }
         assert_eq!(target(&demand, ms(1_000)), 8);
-        demand.arrived(ms(1_004), &pace, 100);
+        demand.one_arrived(ms(1_004), &pace, 100);
         assert!((demand.shadow - 5.0).abs() < 0.01, "{}", demand.shadow);
     }
 
@@ -200,7 +215,7 @@ mod tests {
     fn what_no_pool_could_have_served_teaches_nothing() {
         let mut demand = Demand::default();
         for _ in 0..1_000 {
-            demand.arrived(ms(1_000), &Pace::default(), 10);
+            demand.one_arrived(ms(1_000), &Pace::default(), 10);
         }
         assert_eq!((target(&demand, ms(1_000)), demand.shadow), (10, 10.0));
     }
@@ -209,11 +224,11 @@ mod tests {
     fn the_target_leaves_out_the_rarest() {
         let mut demand = Demand::default();
         let pace = Pace { half_life: Duration::from_secs(1_000_000), ..Pace::default() };
-        demand.arrived(ms(0), &pace, 100);
-        demand.arrived(ms(0), &pace, 100);
+        demand.one_arrived(ms(0), &pace, 100);
+        demand.one_arrived(ms(0), &pace, 100);
         assert_eq!(target(&demand, ms(0)), 2);
         for nth in 1..=400 {
-            demand.arrived(ms(nth * 10), &pace, 100);
+            demand.one_arrived(ms(nth * 10), &pace, 100);
         }
         assert_eq!(target(&demand, ms(4_000)), 1);
     }
@@ -223,7 +238,7 @@ mod tests {
         let mut demand = Demand::default();
         let pace = Pace { epsilon: 1.0, ..Pace::default() };
         for nth in 0..1_000 {
-            demand.arrived(ms(nth * nth), &pace, 100);
+            demand.one_arrived(ms(nth * nth), &pace, 100);
             assert_eq!(demand.target(ms(nth * nth), &pace).0, 0, "{nth}");
         }
     }
@@ -239,18 +254,18 @@ mod tests {
             for _ in 0..30 {
                 now_ms += 1_000;
                 for _ in 0..20 {
-                    demand.arrived(ms(now_ms), &pace, 100);
+                    demand.one_arrived(ms(now_ms), &pace, 100);
                 }
             }
             for _ in 0..10 {
                 now_ms += 30_000;
-                demand.arrived(ms(now_ms), &pace, 100);
+                demand.one_arrived(ms(now_ms), &pace, 100);
             }
         }
         let (between, _) = demand.target(ms(now_ms + 29_000), &pace);
         now_ms += 1_000;
         for _ in 0..20 {
-            demand.arrived(ms(now_ms), &pace, 100);
+            demand.one_arrived(ms(now_ms), &pace, 100);
         }
         let (bursting, _) = demand.target(ms(now_ms + 900), &pace);
         assert!(between <= 2 && bursting >= 20, "{between} {bursting}");
@@ -261,7 +276,7 @@ mod tests {
         let mut demand = Demand::default();
         let pace = Pace::default();
         for nth in 0..5_000_u64 {
-            demand.arrived(ms(nth * nth % 777 + nth * 40), &pace, 100);
+            demand.one_arrived(ms(nth * nth % 777 + nth * 40), &pace, 100);
         }
         let Some(mut now) = demand.latest() else { panic!("there were acquires") };
         let mut changes = 0;
@@ -281,14 +296,14 @@ mod tests {
         let pace = Pace { idle: Duration::from_secs(10), ..Pace::default() };
         assert_eq!(demand.target(ms(0), &pace), (0, None));
         for nth in 0..1_000 {
-            demand.arrived(ms(nth / 20 * 1_000), &pace, 100);
+            demand.one_arrived(ms(nth / 20 * 1_000), &pace, 100);
         }
         let kept = demand.target(ms(49_500), &pace).0;
         assert!(kept >= 20, "{kept}");
         assert_eq!(demand.target(ms(59_000), &pace), (0, None));
         let morning = 12 * 3_600_000;
         for nth in 0..40 {
-            demand.arrived(ms(morning + nth / 20 * 1_000), &pace, 100);
+            demand.one_arrived(ms(morning + nth / 20 * 1_000), &pace, 100);
         }
         assert_eq!(demand.target(ms(morning + 1_500), &pace).0, kept);
     }
