@@ -294,7 +294,7 @@ impl Server {
                 ReceiveError::TooManyDescriptors => NO_DESCRIPTOR.to_owned(),
                 error => error.to_string(),
             })
-            .and_then(|received| report(&self.buffer[..received.bytes], received.descriptors));
+            .and_then(|it| report(slot, &self.buffer[..it.bytes], it.descriptors));
         let event = match report {
             Ok(reported) => {
                 zygote.reported = Some(reported);
@@ -455,10 +455,10 @@ impl Server {
 ///
 /// # Errors
 /// Why it is of no use, in words for a client.
-fn report(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Reported, String> {
+fn report(slot: SlotKey, bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Reported, String> {
     match decode(bytes).map_err(|error| error.to_string())? {
         Lifeline::Ready { spawn_us } => {
-            log::debug!("a zygote is warm after {spawn_us} µs");
+            log::debug!("slot {:#x} is warm after {spawn_us} µs", slot.0);
             let [channel, pidfd] = <[OwnedFd; 2]>::try_from(descriptors)
                 .map_err(|_| "a zygote comes with two descriptors".to_owned())?;
             Ok(Reported { channel: Some(channel), pidfd })
