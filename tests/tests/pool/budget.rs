@@ -162,6 +162,21 @@ fn a_profiles_quota_is_for_that_profile_alone() {
 }
 
 #[test]
+fn what_a_client_had_who_has_hung_up_counts_against_nobody() {
+    let config = "[profile.default]\nquota = { leases = 1 }\npool = { min = 4, max = 8 }\n";
+    let server = Setup::default().config(config).start_warm();
+    for _ in 0..50 {
+        let holder = Raw::connect(server.socket());
+        let lease = holder.lease();
+        assert!(server.client().lease().is_err(), "the control: it counts while he is there");
+        drop(holder);
+        // By a session that comes after that: its turn is later.
+        server.client().lease().unwrap().release().unwrap();
+        drop(lease);
+    }
+}
+
+#[test]
 fn a_users_quota_of_waiters_is_for_all_profiles_together() {
     let server = within(1, "[server.quota]\nwaiters = 2\n", "min = 0");
     let holder = Raw::connect(server.socket());

@@ -79,11 +79,9 @@ impl Server {
             self.lease_deadlines.insert((deadline, lease));
         }
         self.leases.insert(lease, Lease { session: waiting.session, slot, deadline });
-        if let Some(session) = self.sessions.arena.get_mut(waiting.session) {
-            session.leases.insert(lease);
-        }
         let reported = self.pools.zygote(slot).and_then(|zygote| zygote.reported.as_ref());
         let Some(session) = self.sessions.arena.get_mut(waiting.session) else { return };
+        session.leases.insert(lease);
         let Some(reported) = reported else { return };
         let own = [channel.as_fd(), reported.pidfd.as_fd()];
         let descriptors: Vec<_> =

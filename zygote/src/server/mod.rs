@@ -331,7 +331,8 @@ impl Server {
         while let Some(event) = self.queue.pop_front() {
             let now = self.now();
             let acquire = matches!(event, Event::AcquireRequested { .. });
-            if self.settle_at.is_some() && !acquire {
+            // What was given back counts against nobody who asks now.
+            if self.settle_at.is_some() && !(acquire && self.given_back.is_empty()) {
                 self.settle_policy(now);
             }
             let mut effects = std::mem::take(&mut self.effects);

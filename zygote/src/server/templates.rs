@@ -274,7 +274,8 @@ impl Server {
     }
 
     /// Hears what init says on its lifeline: ready or unable, once, and end of file, which is there
-    /// already if it has `closed`. Whatever else it says ends it.
+    /// already if it has `closed`. It ends as soon as it is heard to say anything else, which is never
+    /// looked at.
     pub(super) fn hear_zygote(&mut self, key: Key, closed: bool) {
         let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
         let (slot, parent) = (zygote.slot, zygote.parent);

@@ -34,16 +34,18 @@ struct Watched {
     model: Model,
     /// Whether the model is asked at all: it takes longer than the policy.
     checks: bool,
-    /// Whether what grants lead to is settled later, as the server has it: with whatever comes next but
-    /// an acquire. The model knows nothing of that.
+    /// Whether what grants lead to is settled later, as the server has it, and leases end later where
+    /// nobody waits: with whatever comes next. The model knows nothing of that.
     settles_late: bool,
     unsettled: bool,
+    given_back: Vec<SlotKey>,
 }
 
 impl Watched {
     fn new(limits: Limits) -> Self {
         let (policy, model) = (Policy::new(limits), Model::new(limits));
-        Self { policy, model, checks: true, settles_late: false, unsettled: false }
+        let (settles_late, unsettled, given_back) = (false, false, Vec::new());
+        Self { policy, model, checks: true, settles_late, unsettled, given_back }
     }
 
     fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
@@ -59,18 +61,34 @@ impl Watched {
     }
 
     fn note(&mut self, now: Time, event: Event) -> Vec<Effect> {
+        if let Event::LeaseEnded { slot } = event
+            && self.policy.waiters.total() == 0
+        {
+            self.given_back.push(slot);
+            self.unsettled = true;
+            return Vec::new();
+        }
         let mut effects = Vec::new();
         let acquire = matches!(event, Event::AcquireRequested { .. });
-        if self.unsettled && !acquire {
-            self.policy.settle(now, &mut effects);
+        if self.unsettled && !(acquire && self.given_back.is_empty()) {
+            self.settle(now, &mut effects);
         }
         let before = effects.len();
         self.policy.note(now, event, &mut effects);
-        self.unsettled = acquire && matches!(effects[before..], [Effect::Grant { .. }]);
-        if !self.unsettled {
-            self.policy.settle(now, &mut effects);
+        if acquire && matches!(effects[before..], [Effect::Grant { .. }]) {
+            self.unsettled = true;
+        } else {
+            self.settle(now, &mut effects);
         }
         effects
+    }
+
+    fn settle(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.unsettled = false;
+        for slot in self.given_back.drain(..) {
+            self.policy.note(now, Event::LeaseEnded { slot }, effects);
+        }
+        self.policy.settle(now, effects);
     }
 
     fn add(&mut self, uid: u32, settings: Settings) -> PoolKey {
