@@ -50,6 +50,7 @@ impl Contestant for Ours {
             Effect::Spawn { slot, .. } => Order::Spawn(slot.0),
             Effect::Grant { waiter, slot, .. } => Order::Grant(waiter.0 as usize, slot.0),
             Effect::Destroy { slot } => Order::Destroy(slot.0),
+            Effect::Recycle { .. } => panic!("these pools recycle nothing"),
             Effect::Deny { why, .. } => panic!("no builds fail here and nothing is full: {why:?}"),
         }));
     }

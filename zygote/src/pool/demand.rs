@@ -138,6 +138,11 @@ impl Demand {
         (past.last().map_or(0, |(_, size)| *size), Some(changes_at))
     }
 
+    /// How many acquires have come of late: within [`RECENT`], roughly.
+    pub(super) fn of_late(&self, now: Time) -> u32 {
+        (self.recent * (-self.silence(now) / RECENT).exp()).round() as u32
+    }
+
     /// When the latest acquire came.
     pub(super) fn latest(&self) -> Option<Time> {
         self.latest

@@ -26,7 +26,7 @@ pub enum Event {
         /// Which.
         waiter: WaiterKey,
     },
-    /// A zygote is parked and waits for a command.
+    /// A zygote is parked and waits for a command: a new one, or one that was recycled.
     ZygoteReady {
         /// Its slot.
         slot: SlotKey,
@@ -53,6 +53,11 @@ pub enum Event {
     /// A lease is over: released, hung up or past its time.
     LeaseEnded {
         /// The slot of the zygote that was leased.
+        slot: SlotKey,
+    },
+    /// A zygote that was to be recycled is not to be used again: it exists until `ZygoteGone`.
+    RecycleRefused {
+        /// Its slot.
         slot: SlotKey,
     },
     /// Nothing is left of a zygote.
@@ -98,6 +103,14 @@ pub enum Effect {
         waiter: WaiterKey,
         /// Why.
         why: Denial,
+    },
+    /// Make the zygote of a lease that is over one in which nothing of that is left. Answered by
+    /// `ZygoteReady` or `RecycleRefused`, under the slot's next name.
+    Recycle {
+        /// Its slot, as it was named until now.
+        slot: SlotKey,
+        /// And from now on: a key that was never used before.
+        next: SlotKey,
     },
     /// Kill what is in a slot. Answered by `ZygoteGone` when nothing is left, at once where there
     /// is nothing; by `SpawnFailed` where it turns out that nothing ever was.

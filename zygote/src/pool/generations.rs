@@ -11,6 +11,7 @@
 
 use super::demand::Demand;
 use super::reservations::Reservations;
+use super::slots::Holdings;
 use super::time::Time;
 use super::{Effect, Policy, PoolKey, Served};
 use std::time::Duration;
@@ -120,7 +121,9 @@ impl Policy {
 
     /// A retired pool keeps nothing but what its waiters are to get.
     pub(super) fn clear_out(&mut self, now: Time, pool: PoolKey, effects: &mut Vec<Effect>) {
-        while let Some(slot) = self.slots.of(pool).stalest() {
+        let warm_or_returning =
+            |holdings: &Holdings| holdings.stalest().or(holdings.latest_returning());
+        while let Some(slot) = warm_or_returning(self.slots.of(pool)) {
             self.end(now, slot, None, effects);
         }
         while self.slots.of(pool).spawning() > self.waiters.of(pool)
@@ -139,8 +142,10 @@ impl Policy {
     }
 
     /// Where the lineage has no room for a pool's builds, another generation's warm zygotes make
-    /// some. For waiters as many at once as can be built at once; else one after the other, each
-    /// built for before the next goes, so that there is no time at which neither has any.
+    /// some. For waiters as many at once as can be built at once, and first those that are on their
+    /// way back, of whichever generation: it takes less time to build another one than to see that
+    /// nothing is left in one. Else one after the other, each built for before the next goes, so that
+    /// there is no time at which neither has any.
     pub(super) fn make_room_in_lineage(
         &mut self,
         now: Time,
@@ -155,10 +160,12 @@ impl Policy {
             0 => (1, dying + self.slots.of(pool).spawning()),
             _ => (self.limits.builds_max.max(1).min(waiters), dying),
         };
+        let all = others.clone();
         others.retain(|other| *other != pool);
         for _ in expected..places {
-            let stalest = others.iter().find_map(|other| self.slots.of(*other).stalest());
-            let Some(slot) = stalest else { return };
+            let returning = all.iter().find_map(|any| self.slots.of(*any).latest_returning());
+            let stalest = || others.iter().find_map(|other| self.slots.of(*other).stalest());
+            let Some(slot) = returning.filter(|_| waiters > 0).or_else(stalest) else { return };
             self.end(now, slot, None, effects);
         }
     }

@@ -3,10 +3,12 @@
 //! ```text
 //!          there is room             ready            granted
 //!  Empty ────────────────▶ Spawning ───────▶ Warm ───────────────▶ Leased
-//!    ▲                         │               │                      │
+//!    ▲                         │               │ ▲                    │ │ released, and
+//!    │                         │               │ │    clean           │ ▼ wanted back
+//!    │                         │               │ └────────────────── Returning
 //!    │                         │ failed, lost   │ died, lost, shrunk,  │ released, hung up,
-//!    │                         │ not wanted     │ gives way            │ past its time, died
-//!    │                         ▼               ▼                      ▼
+//!    │                         │ not wanted     │ gives way            │ past its time, died,
+//!    │                         ▼               ▼                      ▼ in doubt
 //!    ├───────────────────────────────── Dying ◀─────────────────────────
 //!    │      nothing is left of it         │ its end does not come
 //!    └────────────────────────────── Quarantined
@@ -31,7 +33,7 @@
 //! The rules:
 //! * A zygote is granted once, to one waiter, and only while it is warm; the last one parked first.
 //! * Every waiter is answered once, unless it leaves first; within a pool first come, first served.
-//! * What is spawning, warm, leased, dying and quarantined together never exceeds what a pool and
+//! * What is spawning, warm, leased, returning, dying and quarantined together never exceeds what a pool and
 //!   the server may have, and no more is spawning at once than may be.
 //! * Build places go to waiters first, then to the floors of pools, then to what was learned; in
 //!   each of the three one uid after the other, and to the waiters of one uid by their arrival.
@@ -90,6 +92,7 @@ pub struct Counts {
     pub warm: u32,
     pub leased: u32,
     pub spawning: u32,
+    pub returning: u32,
     /// Without those that are quarantined.
     pub dying: u32,
     pub quarantined: u32,
@@ -304,8 +307,9 @@ impl Policy {
                 let reason = "a zygote died before it was ready".to_owned();
                 self.end(now, slot, Some(reason), effects);
             }
-            Event::LeaseEnded { slot } => {
-                if matches!(self.slots.get(slot), Slot::Leased { .. }) {
+            Event::LeaseEnded { slot } => self.lease_ended(now, slot, effects),
+            Event::RecycleRefused { slot } => {
+                if matches!(self.slots.get(slot), Slot::Returning { .. }) {
                     self.end(now, slot, None, effects);
                 }
             }
@@ -341,6 +345,7 @@ impl Policy {
             warm: holdings.warm(),
             leased: holdings.leased(),
             spawning: holdings.spawning(),
+            returning: holdings.returning(),
             dying: holdings.dying(),
             quarantined: holdings.quarantined(),
             waiters: self.waiters.of(key),

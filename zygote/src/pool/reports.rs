@@ -1,20 +1,37 @@
 //! What becomes of what is heard about zygotes and templates. None of it is believed beyond what fits.
 
-use super::slots::Slot;
+use super::slots::{Parked, Slot};
 use super::time::Time;
 use super::{Denial, Effect, Policy, PoolKey, SlotKey};
 
 impl Policy {
     pub(super) fn zygote_ready(&mut self, now: Time, slot: SlotKey) {
         let Some(key) = self.slots.pool_of(slot) else { return };
-        let Some(cost) = self.slots.park(now, slot) else { return };
-        if let Some(pool) = self.pools.get_mut(&key) {
-            pool.circuit.succeeded();
-        }
-        if let Some(lineage) = self.lineage_mut(key) {
-            lineage.demand.built(cost);
+        let Some(parked) = self.slots.park(now, slot) else { return };
+        // One that has come back says nothing about builds.
+        if let Parked::Built { cost } = parked {
+            if let Some(pool) = self.pools.get_mut(&key) {
+                pool.circuit.succeeded();
+            }
+            if let Some(lineage) = self.lineage_mut(key) {
+                lineage.demand.built(cost);
+            }
         }
         self.touch(key);
+    }
+
+    /// Has the zygote of a lease that is over used again, where its pool wants that, or destroyed.
+    pub(super) fn lease_ended(&mut self, now: Time, slot: SlotKey, effects: &mut Vec<Effect>) {
+        let was = self.slots.get(slot);
+        let (Slot::Leased { .. }, Some(key)) = (was, self.slots.pool_of(slot)) else { return };
+        if !self.wants_back(now, key) {
+            return self.end(now, slot, None, effects);
+        }
+        let timeout = self.pools.get(&key).map(|pool| pool.settings.spawn_timeout);
+        let deadline = now.after(timeout.unwrap_or_default());
+        let Some(next) = self.slots.take_back(now, slot, deadline) else { return };
+        effects.push(Effect::Recycle { slot, next });
+        self.left(now, key, slot, was, None);
     }
 
     /// Nothing exists in the slot. One that is known to have been ready cannot have failed to
@@ -27,6 +44,7 @@ impl Policy {
             Slot::Empty
             | Slot::Warm { .. }
             | Slot::Leased { .. }
+            | Slot::Returning { .. }
             | Slot::Dying { was_ready: true, .. }
             | Slot::Quarantined { was_ready: true } => {}
         }
@@ -51,7 +69,7 @@ impl Policy {
         let Some(key) = self.slots.pool_of(slot) else { return };
         let timeout = self.pools.get(&key).map(|pool| pool.settings.destroy_timeout);
         let was = self.slots.condemn(now, slot, now.after(timeout.unwrap_or_default()));
-        if matches!(was, Slot::Spawning { .. } | Slot::Warm { .. } | Slot::Leased { .. }) {
+        if !matches!(was, Slot::Empty | Slot::Dying { .. } | Slot::Quarantined { .. }) {
             effects.push(Effect::Destroy { slot });
             self.left(now, key, slot, was, reason);
         }

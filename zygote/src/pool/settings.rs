@@ -34,7 +34,10 @@ pub struct Settings {
     pub waiters_max: u32,
     /// What the pool's uid may have of this pool.
     pub quota: Quota,
-    /// How long a spawn may take before it counts as failed.
+    /// Whether a zygote whose lease is over is recycled, where it is wanted, rather than destroyed.
+    pub reuse: bool,
+    /// How long a spawn may take before it counts as failed, and the way back from a lease before it
+    /// is given up.
     pub spawn_timeout: Duration,
     /// How long a zygote may be dying before it is quarantined.
     pub destroy_timeout: Duration,
@@ -51,6 +54,7 @@ impl Settings {
             max,
             waiters_max: 1024,
             quota: Quota::default(),
+            reuse: false,
             // Two hundred times what a slow machine needs.
             spawn_timeout: Duration::from_secs(20),
             // A teardown takes under a millisecond; one that takes this long waits for a device.

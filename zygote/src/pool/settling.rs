@@ -38,7 +38,7 @@ impl Policy {
         }
     }
 
-    /// A build counts as failed; an end is not waited for any more.
+    /// A build counts as failed; neither an end nor a return is waited for any more.
     pub(super) fn overdue(&mut self, now: Time, slot: SlotKey, effects: &mut Vec<Effect>) {
         let Some(key) = self.slots.pool_of(slot) else { return };
         if let Slot::Dying { .. } = self.slots.get(slot) {
@@ -89,7 +89,8 @@ impl Policy {
     /// Waiting is pointless while the circuit is open and nothing is on its way.
     pub(super) fn refuse(&mut self, now: Time, key: PoolKey, effects: &mut Vec<Effect>) {
         let Some(pool) = self.pools.get(&key) else { return };
-        if self.slots.of(key).spawning() > 0 || self.waiters.of(key) == 0 {
+        let holdings = self.slots.of(key);
+        if holdings.spawning() + holdings.returning() > 0 || self.waiters.of(key) == 0 {
             return;
         }
         let Some(reason) = pool.circuit.refuses(now) else { return };

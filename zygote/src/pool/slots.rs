@@ -5,7 +5,9 @@
 //! | Empty | Spawning | more are wanted and there is room |
 //! | Spawning | Warm | it is ready |
 //! | Warm | Leased | it is granted |
-//! | Spawning, Warm, Leased | Dying | it failed, died, was lost or is not wanted any more |
+//! | Leased | Returning | its lease is over and it is to be used again |
+//! | Returning | Warm | nothing of the lease is left |
+//! | Spawning, Warm, Leased, Returning | Dying | it failed, died, was lost or is not wanted any more |
 //! | Dying | Quarantined | its end does not come |
 //! | any | Empty | nothing is left of it |
 //!
@@ -17,8 +19,9 @@ use super::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// The name of a slot for the time of one zygote: the slot's index and how often it was filled,
-/// over all pools. What was said about an earlier zygote of the same slot resolves to nothing.
+/// The name of a slot for the time of one tenancy, of a zygote that is new or recycled: the slot's index
+/// and how often it has begun one, over all pools. What was said about an earlier tenancy of the same
+/// slot resolves to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotKey(pub u64);
 
@@ -58,6 +61,13 @@ pub(super) enum Slot {
     Leased {
         uid: u32,
     },
+    /// On its way from a lease to being warm again.
+    Returning {
+        /// Grows with each zygote that is on its way.
+        returned: u64,
+        /// When it is not waited for any more.
+        deadline: Time,
+    },
     /// Of no use and not gone yet.
     Dying {
         /// Whether it is certain that it ever was: else there may be nothing to wait for.
@@ -71,9 +81,21 @@ pub(super) enum Slot {
     },
 }
 
+/// How a zygote has become warm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parked {
+    /// It was built.
+    Built {
+        /// What that has cost.
+        cost: Duration,
+    },
+    /// It has come back from a lease.
+    Returned,
+}
+
 #[derive(Debug)]
 struct Entry {
-    /// How often the slot was filled. It wraps after four thousand million zygotes in one slot, by
+    /// How often a tenancy has begun in the slot. It wraps after four thousand million in one slot, by
     /// when no report of the first of them is on its way any more.
     generation: u32,
     pool: PoolKey,
@@ -87,6 +109,8 @@ pub(super) struct Holdings {
     spawning: BTreeSet<(u64, SlotKey)>,
     warm: BTreeMap<u64, SlotKey>,
     leased: u32,
+    /// The earliest first.
+    returning: BTreeSet<(u64, SlotKey)>,
     dying: BTreeSet<SlotKey>,
     quarantined: BTreeSet<SlotKey>,
     /// Grows with time while builds are under way, with two of them at half the speed, and so on.
@@ -108,6 +132,10 @@ impl Holdings {
         self.leased
     }
 
+    pub(super) fn returning(&self) -> u32 {
+        count(self.returning.len())
+    }
+
     pub(super) fn dying(&self) -> u32 {
         count(self.dying.len())
     }
@@ -118,7 +146,8 @@ impl Holdings {
 
     /// All that must be paid for.
     pub(super) fn total(&self) -> u32 {
-        self.spawning() + self.warm() + self.leased + self.dying() + self.quarantined()
+        let alive = self.spawning() + self.warm() + self.leased + self.returning();
+        alive + self.dying() + self.quarantined()
     }
 
     /// The zygote that has been parked longest: the next ones to be granted are others.
@@ -131,10 +160,15 @@ impl Holdings {
         self.spawning.last().map(|&(_, key)| key)
     }
 
+    /// The zygote that has been on its way back for the shortest time.
+    pub(super) fn latest_returning(&self) -> Option<SlotKey> {
+        self.returning.last().map(|&(_, key)| key)
+    }
+
     /// Whatever is or was on its way to a client, and whatever is on its way to its end.
     pub(super) fn unleased(&self) -> Vec<SlotKey> {
-        let spawning = self.spawning.iter().map(|(_, key)| key);
-        let alive = spawning.chain(self.warm.values());
+        let coming = self.spawning.iter().chain(&self.returning).map(|(_, key)| key);
+        let alive = coming.chain(self.warm.values());
         alive.chain(&self.dying).chain(&self.quarantined).copied().collect()
     }
 
@@ -163,7 +197,9 @@ pub(super) struct Slots {
     entries: Vec<Entry>,
     empty: Vec<u32>,
     holdings: BTreeMap<PoolKey, Holdings>,
-    /// Of those that are spawning or dying.
+    /// Over all pools, the earliest first.
+    returning: BTreeSet<(u64, SlotKey)>,
+    /// Of those that are spawning, returning or dying.
     deadlines: BTreeSet<(Time, SlotKey)>,
     totals: Totals,
     leased_by: BTreeMap<u32, u32>,
@@ -174,6 +210,7 @@ static NOTHING: Holdings = Holdings {
     spawning: BTreeSet::new(),
     warm: BTreeMap::new(),
     leased: 0,
+    returning: BTreeSet::new(),
     dying: BTreeSet::new(),
     quarantined: BTreeSet::new(),
     effort: Duration::ZERO,
@@ -228,13 +265,21 @@ impl Slots {
         key
     }
 
-    /// A spawning zygote becomes warm. Returns what its build has cost, if it did.
-    pub(super) fn park(&mut self, now: Time, key: SlotKey) -> Option<Duration> {
-        let Slot::Spawning { effort: at_order, .. } = self.get(key) else { return None };
+    /// A zygote that is spawning or returning becomes warm. Returns how, if it did.
+    pub(super) fn park(&mut self, now: Time, key: SlotKey) -> Option<Parked> {
+        let was = self.get(key);
+        if !matches!(was, Slot::Spawning { .. } | Slot::Returning { .. }) {
+            return None;
+        }
         let parked = self.number();
         let pool = self.entries[key.index()].pool;
         self.change(now, key, Slot::Warm { parked });
-        Some(self.of(pool).effort.saturating_sub(at_order))
+        match was {
+            Slot::Spawning { effort: at_order, .. } => {
+                Some(Parked::Built { cost: self.of(pool).effort.saturating_sub(at_order) })
+            }
+            _ => Some(Parked::Returned),
+        }
     }
 
     /// Leases the zygote that was parked last: its memory is the likeliest to be in a cache.
@@ -242,6 +287,18 @@ impl Slots {
         let (_, &key) = self.of(pool).warm.last_key_value()?;
         self.change(now, key, Slot::Leased { uid });
         Some(key)
+    }
+
+    /// A leased zygote is on its way to being warm again. Returns the name that its slot has from now on.
+    pub(super) fn take_back(&mut self, now: Time, key: SlotKey, deadline: Time) -> Option<SlotKey> {
+        let Slot::Leased { .. } = self.get(key) else { return None };
+        let returned = self.number();
+        let entry = &mut self.entries[key.index()];
+        // Nothing has the name of what is leased: there is no index of those.
+        entry.generation = entry.generation.wrapping_add(1);
+        let next = SlotKey::new(count(key.index()), entry.generation);
+        self.change(now, next, Slot::Returning { returned, deadline });
+        Some(next)
     }
 
     /// What is in the slot is to die. Returns what it was; nothing happens if that was on its way
@@ -253,7 +310,7 @@ impl Slots {
             Slot::Spawning { .. } => {
                 self.change(now, key, Slot::Dying { was_ready: false, deadline });
             }
-            Slot::Warm { .. } | Slot::Leased { .. } => {
+            Slot::Warm { .. } | Slot::Leased { .. } | Slot::Returning { .. } => {
                 self.change(now, key, Slot::Dying { was_ready: true, deadline });
             }
         }
@@ -276,12 +333,17 @@ impl Slots {
         was
     }
 
-    /// The spawning or dying zygote whose time is up at `now`, the most overdue first.
+    /// The zygote that has been on its way back for the shortest time, over all pools.
+    pub(super) fn latest_returning(&self) -> Option<SlotKey> {
+        self.returning.last().map(|&(_, key)| key)
+    }
+
+    /// The spawning, returning or dying zygote whose time is up at `now`, the most overdue first.
     pub(super) fn overdue(&self, now: Time) -> Option<SlotKey> {
         self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|&(_, key)| key)
     }
 
-    /// When the next spawning or dying zygote is overdue.
+    /// When the next of these is overdue.
     pub(super) fn next_deadline(&self) -> Option<Time> {
         self.deadlines.first().map(|&(deadline, _)| deadline)
     }
@@ -314,6 +376,11 @@ impl Slots {
                 holdings.leased -= 1;
                 change_count(&mut self.leased_by, uid, -1);
             }
+            Slot::Returning { returned, deadline } => {
+                holdings.returning.remove(&(returned, key));
+                self.returning.remove(&(returned, key));
+                self.deadlines.remove(&(deadline, key));
+            }
             Slot::Dying { deadline, .. } => {
                 holdings.dying.remove(&key);
                 self.deadlines.remove(&(deadline, key));
@@ -338,6 +405,11 @@ impl Slots {
             Slot::Leased { uid } => {
                 holdings.leased += 1;
                 change_count(&mut self.leased_by, uid, 1);
+            }
+            Slot::Returning { returned, deadline } => {
+                holdings.returning.insert((returned, key));
+                self.returning.insert((returned, key));
+                self.deadlines.insert((deadline, key));
             }
             Slot::Dying { deadline, .. } => {
                 holdings.dying.insert(key);

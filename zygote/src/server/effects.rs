@@ -27,6 +27,7 @@ impl Server {
             Effect::Spawn { pool, slot } => self.spawns.push((pool, slot)),
             Effect::Grant { waiter, slot, start } => self.grant(waiter, slot, start),
             Effect::Deny { waiter, why } => self.turn_away(waiter, why),
+            Effect::Recycle { slot, next } => self.recycle(slot, next),
             Effect::Destroy { slot } => self.destroy(slot),
         }
     }
@@ -129,6 +130,14 @@ impl Server {
         if let Some(zygote) = self.pools.zygotes.get_mut(key) {
             zygote.lifeline = None;
         }
+    }
+
+    /// Nothing can make a zygote like new yet.
+    fn recycle(&mut self, slot: SlotKey, next: SlotKey) {
+        if let Some(ordered) = self.pools.ordered.remove(&slot) {
+            self.pools.ordered.insert(next, ordered);
+        }
+        self.tell(Event::RecycleRefused { slot: next });
     }
 
     /// Ends a lease, whoever wants it to.

@@ -16,7 +16,8 @@ impl Server {
                 uid: entry.uid,
                 warm: counts.warm,
                 leased: counts.leased,
-                spawning: counts.spawning,
+                // Whatever is on its way to being warm.
+                spawning: counts.spawning + counts.returning,
                 dying: counts.dying,
                 waiters: counts.waiters,
                 quarantined: counts.quarantined,

@@ -2,27 +2,28 @@
 
 use super::random::for_each;
 use super::stories::settings;
-use super::{Event, Limits, PoolKey, Quota, SlotKey, Time, WaiterKey, Watched, ms};
+use super::{Event, Limits, PoolKey, Quota, Settings, SlotKey, Time, WaiterKey, Watched, ms};
 
 /// How many events a sequence has; without optimization there is time for fewer.
 const LENGTH: u32 = if cfg!(debug_assertions) { 4 } else { 5 };
 
-const ALPHABET: u64 = 15;
+const ALPHABET: u64 = 16;
 
 #[test]
 fn no_short_sequence_breaks_a_rule() {
     for_each(0..ALPHABET.pow(LENGTH), "sequence", |sequence| {
         let limits = Limits { zygotes_max: 3, builds_max: 2, quota: Quota::default() };
         let mut watched = Watched::new(limits);
-        let mut pool = watched.add(1, settings(1, 2));
+        let reusing = Settings { reuse: true, ..settings(1, 2) };
+        let mut pool = watched.add(1, reusing);
         let other = watched.add(2, settings(0, 2));
         watched.handle(Time(ms(0)), Event::TimePassed);
         let (mut left, mut now_ms, mut asked) = (sequence, 0, 0);
         for _ in 0..LENGTH {
             let letter = left % ALPHABET;
             left /= ALPHABET;
-            if letter == 14 {
-                pool = watched.supersede(pool, settings(1, 2));
+            if letter == 15 {
+                pool = watched.supersede(pool, reusing);
             }
             let event = event(letter, pool, other, &watched, &mut now_ms, &mut asked);
             watched.handle(Time(ms(now_ms)), event);
@@ -65,6 +66,7 @@ fn event(
             Event::TimePassed
         }
         13 => Event::DrainStarted,
+        14 => Event::RecycleRefused { slot: slot(0) },
         _ => Event::TimePassed,
     }
 }

@@ -1,5 +1,5 @@
-//! The rules one by one ([`rules`], [`sharing`], [`succession`], [`fairness`]), in all short sequences
-//! ([`exhaustive`]), under random events ([`random_events`]) and in a world that goes wrong
+//! The rules one by one ([`rules`], [`sharing`], [`succession`], [`returning`], [`fairness`]), in all
+//! short sequences ([`exhaustive`]), under random events ([`random_events`]) and in a world that goes wrong
 //! ([`simulation`]); a naive [`model`] watches over most of them.
 //!
 //! The last two run as many seeds as there is time for; both take the same two variables:
@@ -18,6 +18,7 @@ mod fairness;
 mod model;
 mod random;
 mod random_events;
+mod returning;
 mod rules;
 mod sharing;
 mod simulation;

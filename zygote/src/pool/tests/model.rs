@@ -13,6 +13,7 @@ enum State {
     Spawning { since: Duration },
     Warm,
     Leased,
+    Returning { since: Duration },
     Dying { was_ready: bool, since: Duration },
     Quarantined { was_ready: bool },
     Gone,
@@ -77,6 +78,8 @@ pub(super) struct Model {
     /// Zygotes whose end must be ordered before this event is dealt with.
     owed: Vec<SlotKey>,
     arriving: Option<WaiterKey>,
+    /// The zygote whose lease is over by this event, until it is said what becomes of it.
+    ended: Option<SlotKey>,
     /// Every key that was ever ordered.
     pub(super) known: Vec<SlotKey>,
 }
@@ -96,6 +99,7 @@ impl Model {
             draining: false,
             owed: Vec::new(),
             arriving: None,
+            ended: None,
             known: Vec::new(),
         }
     }
@@ -248,6 +252,10 @@ impl Model {
         self.count(pool, |state| matches!(state, State::Spawning { .. }))
     }
 
+    fn returning(&self, pool: Option<PoolKey>) -> u32 {
+        self.count(pool, |state| matches!(state, State::Returning { .. }))
+    }
+
     fn dying(&self, pool: Option<PoolKey>) -> u32 {
         self.count(pool, |state| matches!(state, State::Dying { .. }))
     }
@@ -320,7 +328,7 @@ impl Model {
 
     pub(super) fn check(&mut self, policy: &Policy, now: Time, event: &Event, effects: &[Effect]) {
         self.pass(now);
-        self.arriving = None;
+        (self.arriving, self.ended) = (None, None);
         self.apply_event(event);
         self.expire_reservations();
         self.quarantine();
@@ -348,7 +356,7 @@ impl Model {
                 self.queue.retain(|waiting| waiting.key != *waiter);
             }
             Event::ZygoteReady { slot } => {
-                if let State::Spawning { .. } = self.state(*slot) {
+                if let State::Spawning { .. } | State::Returning { .. } = self.state(*slot) {
                     self.become_state(*slot, State::Warm);
                 }
             }
@@ -368,6 +376,12 @@ impl Model {
             Event::ZygoteDied { slot } => self.condemn(*slot),
             Event::LeaseEnded { slot } => {
                 if self.state(*slot) == State::Leased {
+                    self.note_activity();
+                    self.ended = Some(*slot);
+                }
+            }
+            Event::RecycleRefused { slot } => {
+                if let State::Returning { .. } = self.state(*slot) {
                     self.condemn(*slot);
                 }
             }
@@ -404,7 +418,7 @@ impl Model {
         let was_ready = match self.state(slot) {
             State::Gone | State::Dying { .. } | State::Quarantined { .. } => return,
             State::Spawning { .. } => false,
-            State::Warm => true,
+            State::Warm | State::Returning { .. } => true,
             State::Leased => {
                 self.note_activity();
                 true
@@ -468,8 +482,13 @@ impl Model {
             Effect::Spawn { pool, slot } => self.spawn(*pool, *slot),
             Effect::Grant { waiter, slot, start } => self.grant(*waiter, *slot, *start),
             Effect::Deny { waiter, why } => self.deny(*waiter, why),
+            Effect::Recycle { slot, next } => self.recycle(*slot, *next),
             Effect::Destroy { slot } => {
-                if let Some(index) = self.owed.iter().position(|owed| owed == slot) {
+                if self.ended == Some(*slot) {
+                    self.ended = None;
+                    self.become_state(*slot, State::Dying { was_ready: true, since: self.elapsed });
+                    self.quarantine();
+                } else if let Some(index) = self.owed.iter().position(|owed| owed == slot) {
                     self.owed.remove(index);
                 } else {
                     self.destroy(*slot);
@@ -542,6 +561,22 @@ impl Model {
         self.check_quotas(zygote.pool);
     }
 
+    /// What is recycled has just been leased, and somebody may want it.
+    fn recycle(&mut self, slot: SlotKey, next: SlotKey) {
+        assert_eq!(self.ended.take(), Some(slot), "only what was leased until now is recycled");
+        let zygote = *self.zygote(slot).expect("only what exists is recycled");
+        let pool = self.pool(zygote.pool).expect("it has slots");
+        assert!(pool.settings.reuse, "its pool destroys what was leased");
+        assert!(!self.draining && !pool.retired, "nobody wants it any more");
+        assert_eq!(self.lineage(pool.key).newest, pool.key, "it has a successor");
+        assert!(!self.known.contains(&next), "a key is used twice: {next:?}");
+        self.known.push(next);
+        for zygote in self.zygotes.iter_mut().filter(|zygote| zygote.slot == slot) {
+            zygote.slot = next;
+        }
+        self.become_state(next, State::Returning { since: self.elapsed });
+    }
+
     fn check_quotas(&self, key: PoolKey) {
         let pool = self.pool(key).expect("it is known");
         let (leases, waiters) = self.asked_by(|other| other.key == key);
@@ -594,7 +629,8 @@ impl Model {
             Denial::Draining => assert!(self.draining),
             Denial::BuildFailing { reason } => {
                 assert_eq!(pool.counts.failing.as_ref(), Some(reason));
-                assert_eq!((self.warm(pool.key), self.spawning(Some(pool.key))), (0, 0));
+                let coming = self.spawning(Some(pool.key)) + self.returning(Some(pool.key));
+                assert_eq!((self.warm(pool.key), coming), (0, 0));
             }
         }
     }
@@ -619,10 +655,24 @@ impl Model {
                 assert!(beyond || pool.retired || self.makes_room(pool), "a zygote is wasted");
                 self.become_state(slot, State::Dying { was_ready: true, since: self.elapsed });
             }
+            State::Returning { since } => {
+                let overdue = self.elapsed >= since + pool.settings.spawn_timeout;
+                assert!(overdue || pool.retired || self.is_in_the_way(pool), "a zygote is wasted");
+                self.become_state(slot, State::Dying { was_ready: true, since: self.elapsed });
+            }
             state => panic!("{slot:?} is destroyed while it is {state:?}"),
         }
         // One that is dying for no time at all may be given up at once.
         self.quarantine();
+    }
+
+    /// Whether somebody waits who can be built for only where a zygote of this pool has been, which is on
+    /// its way back.
+    fn is_in_the_way(&self, victim: &Pool) -> bool {
+        let full = self.zygotes.len() as u32 >= self.limits.zygotes_max;
+        let kin = |pool: &&Pool| pool.lineage == victim.lineage && self.room(victim.key) == 0;
+        let near = |pool: &&Pool| full || kin(pool);
+        self.pools.iter().filter(near).any(|pool| self.wants(pool)[0] > 0)
     }
 
     /// Whether a warm zygote of this pool may go for another pool's sake.
@@ -659,6 +709,7 @@ impl Model {
                 warm: self.warm(key),
                 leased: self.count(Some(key), |state| *state == State::Leased),
                 spawning: self.spawning(Some(key)),
+                returning: self.returning(Some(key)),
                 dying: self.dying(Some(key)),
                 quarantined: self.count(Some(key), |s| matches!(s, State::Quarantined { .. })),
                 waiters: self.waiters(key),
@@ -682,6 +733,7 @@ impl Model {
 
     fn check_nothing_is_missing(&self) {
         assert!(self.owed.is_empty(), "not destroyed: {:?}", self.owed);
+        assert_eq!(self.ended, None, "nothing has become of it");
         for waiting in &self.queue {
             assert!(waiting.deadline.is_none_or(|deadline| deadline > self.elapsed), "overdue");
             assert!(!self.draining, "nobody waits while draining");
@@ -695,6 +747,10 @@ impl Model {
                     let wanted =
                         !pool.retired || self.spawning(Some(pool.key)) <= self.waiters(pool.key);
                     assert!(wanted, "a retired pool builds for nobody");
+                }
+                State::Returning { since } => {
+                    assert!(since + pool.settings.spawn_timeout > self.elapsed, "overdue");
+                    assert!(!pool.retired && !self.draining, "a retired pool takes nothing back");
                 }
                 State::Warm => assert!(!pool.retired, "a retired pool keeps nothing warm"),
                 _ => {}
@@ -727,6 +783,7 @@ impl Model {
         let expected = self.dying(None);
         if room == 0 && expected < places.min(waiters) {
             assert!(self.parked.is_empty(), "zygotes idle while somebody waits");
+            assert_eq!(self.returning(None), 0, "a waiter waits for what is on its way back");
         }
         if room == 0 && expected < places.min(waiters + floors) {
             let spare = |pool: &&Pool| self.idle(pool.key).min(self.warm(pool.key));
@@ -742,7 +799,9 @@ impl Model {
         let zygotes = self.zygotes.iter().filter_map(|zygote| {
             let settings = &self.pool(zygote.pool).expect("it has slots").settings;
             match zygote.state {
-                State::Spawning { since } => Some(since + settings.spawn_timeout),
+                State::Spawning { since } | State::Returning { since } => {
+                    Some(since + settings.spawn_timeout)
+                }
                 State::Dying { since, .. } => Some(since + settings.destroy_timeout),
                 _ => None,
             }

@@ -45,6 +45,7 @@ pub(super) fn random_settings(random: &mut Random) -> Settings {
     Settings {
         waiters_max: 1 + random.below(8) as u32,
         quota: random_quota(random),
+        reuse: random.percent(50),
         spawn_timeout: ms(3 + random.below(500)),
         destroy_timeout: ms(3 + random.below(500)),
         pace: random_pace(random),
@@ -123,7 +124,8 @@ fn random_event(random: &mut Random, watched: &Watched, now: Duration) -> Event 
         135..160 => Event::LeaseEnded { slot },
         160..190 => Event::ZygoteGone { slot },
         190..192 => Event::TemplateLost { pool, reason },
-        192..199 => Event::TimePassed,
+        192..195 => Event::RecycleRefused { slot },
+        195..199 => Event::TimePassed,
         _ if random.percent(5) => Event::DrainStarted,
         _ => Event::TimePassed,
     }

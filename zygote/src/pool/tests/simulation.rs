@@ -32,6 +32,7 @@ enum Due {
     /// It reaches the policy.
     Report(Event),
     BuildEnds(SlotKey),
+    ReturnEnds(SlotKey),
     ZygoteDies(SlotKey),
     TeardownEnds(SlotKey),
     ClientArrives,
@@ -47,6 +48,8 @@ enum Due {
 enum Zygote {
     Building,
     Parked,
+    /// On its way back from a lease.
+    Returning,
     Dying,
     /// Its end does not come.
     Stuck,
@@ -171,8 +174,10 @@ impl World {
         match due {
             Due::Report(event) => self.tell(event),
             Due::BuildEnds(slot) => self.build_ends(slot),
+            Due::ReturnEnds(slot) => self.return_ends(slot),
             Due::ZygoteDies(slot) => {
-                if let Some((_, Zygote::Building | Zygote::Parked)) = self.zygotes.get(&slot) {
+                let is = self.zygotes.get(&slot).map(|(_, zygote)| *zygote);
+                if let Some(Zygote::Building | Zygote::Parked | Zygote::Returning) = is {
                     self.report(Event::ZygoteDied { slot });
                     self.tear_down(slot);
                 }
@@ -238,12 +243,14 @@ impl World {
             Event::SpawnFailed { slot, .. }
             | Event::SetupFailed { slot, .. }
             | Event::ZygoteDied { slot }
+            | Event::RecycleRefused { slot }
             | Event::ZygoteGone { slot } => drop(self.ended.insert(*slot)),
             _ => {}
         }
         for effect in self.watched.handle(Time(self.now + self.skew), event) {
             match effect {
                 Effect::Spawn { pool, slot } => self.spawn(pool, slot),
+                Effect::Recycle { slot, next } => self.recycle(slot, next),
                 Effect::Destroy { slot } => self.destroy(slot),
                 Effect::Grant { waiter, slot, .. } => self.granted(waiter, slot),
                 Effect::Deny { waiter, why } => self.answer(waiter).denied = Some(why),
@@ -254,6 +261,8 @@ impl World {
     fn granted(&mut self, waiter: WaiterKey, slot: SlotKey) {
         assert!(!self.ended.contains(&slot), "{slot:?} is known to be dead");
         assert!(self.owned.insert(slot), "{slot:?} has two owners");
+        let is = self.zygotes.get(&slot).map(|(_, zygote)| *zygote);
+        assert_ne!(is, Some(Zygote::Returning), "something may be left in {slot:?}");
         assert!(!self.draining, "a lease is granted while draining");
         self.answer(waiter).granted = Some(slot);
         // One that has vanished would have its lease ended by the server at once.
@@ -326,7 +335,40 @@ impl World {
         match self.zygotes.get(&slot) {
             None => self.report(Event::ZygoteGone { slot }),
             Some((_, Zygote::Dying | Zygote::Stuck)) => {}
-            Some((_, Zygote::Building | Zygote::Parked)) => self.tear_down(slot),
+            Some((_, Zygote::Building | Zygote::Parked | Zygote::Returning)) => {
+                self.tear_down(slot);
+            }
+        }
+    }
+
+    fn recycle(&mut self, slot: SlotKey, next: SlotKey) {
+        assert!(self.owned.contains(&slot), "{slot:?} is recycled and was not leased");
+        let Some((pool, zygote)) = self.zygotes.remove(&slot) else {
+            return self.report(Event::ZygoteGone { slot: next });
+        };
+        let parked = zygote == Zygote::Parked;
+        let zygote = if parked { Zygote::Returning } else { zygote };
+        let was = self.zygotes.insert(next, (pool, zygote));
+        assert_eq!(was, None, "{next:?} is used twice");
+        if !parked {
+            return self.tear_down(next);
+        }
+        let slot = next;
+        let hangs = self.faults && self.random.percent(3);
+        if !hangs {
+            let slow = self.faults && self.random.percent(20);
+            let takes = self.random.within_ms(if slow { 700 } else { 60 });
+            self.plan(takes, Due::ReturnEnds(slot));
+        }
+    }
+
+    fn return_ends(&mut self, slot: SlotKey) {
+        let Some((_, zygote @ Zygote::Returning)) = self.zygotes.get_mut(&slot) else { return };
+        if self.faults && self.random.percent(20) {
+            self.report(Event::RecycleRefused { slot });
+        } else {
+            *zygote = Zygote::Parked;
+            self.report(Event::ZygoteReady { slot });
         }
     }
 
@@ -413,8 +455,8 @@ impl World {
         let (mut warm, mut waiting) = (0, 0);
         for pool in self.lineages.concat() {
             let counts = policy.counts(pool);
-            let alive = (counts.leased, counts.spawning, counts.dying);
-            assert_eq!(alive, (0, 0, 0), "{counts:?}");
+            let unrest = counts.leased + counts.spawning + counts.returning + counts.dying;
+            assert_eq!(unrest, 0, "{counts:?}");
             // Where nothing but stuck zygotes has room, one without a deadline waits for them.
             assert!(counts.waiters == 0 || self.is_full(pool), "{counts:?}");
             waiting += counts.waiters as usize;
