@@ -15,7 +15,9 @@
 //! byte. Nothing here panics on any input.
 
 use crate::limits::{EXEC_BYTES_MAX, HEADER_BYTES, MESSAGE_BYTES_MAX, WIRE_VERSION};
-use crate::message::{Exec, FromInit, FromTemplate, Lifeline, Reply, Request, ToInit, ToTemplate};
+use crate::message::{
+    Exec, FromInit, FromTemplate, Lifeline, Reply, Request, ToInit, ToTemplate, ToZygote,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 const MAGIC: [u8; 4] = *b"zyg\0";
@@ -33,6 +35,7 @@ pub enum Kind {
     FromTemplate = 6,
     Lifeline = 7,
     StoredExec = 8,
+    ToZygote = 9,
 }
 
 /// A type that travels as one message.
@@ -46,7 +49,7 @@ pub trait Message: Serialize + DeserializeOwned {
 macro_rules! messages {
     ($($type:ident),+) => { $(impl Message for $type { const KIND: Kind = Kind::$type; })+ };
 }
-messages!(Request, Reply, ToInit, FromInit, ToTemplate, FromTemplate, Lifeline);
+messages!(Request, Reply, ToInit, FromInit, ToTemplate, FromTemplate, Lifeline, ToZygote);
 
 impl Message for Exec {
     const KIND: Kind = Kind::StoredExec;

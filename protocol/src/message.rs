@@ -3,12 +3,13 @@
 //! | sender → receiver | message | descriptors that ride along |
 //! | --- | --- | --- |
 //! | client → server | [`Request`] | none |
-//! | server → client | [`Reply`] | `Granted`: channel, pidfd, then one per [`Attach`] that names one |
+//! | server → client | [`Reply`] | `Granted`: channel, what tells the end of the lease (a pidfd, or the end of a pipe where the zygote outlives it), then one per [`Attach`] that names one |
 //! | client → init | [`ToInit`] | `Prepare`: the grant's trees; `Exec`: the command's own |
 //! | init → client | [`FromInit`] | `Started`: the pty's master, if one was asked for |
-//! | server → template | [`ToTemplate`] | `Spawn`: init's end of the lifeline |
+//! | server → template | [`ToTemplate`] | `Spawn`: init's end of the lifeline; `Inspect`: what init reported for that |
 //! | template → server | [`FromTemplate`] | `Opened`: the trees |
-//! | init → server | [`Lifeline`] | `Ready`: channel, pidfd |
+//! | init → server | [`Lifeline`] | `Ready`: channel, pidfd, and what `Renewed` has; `Renewed`: ipc and uts namespace, procfs |
+//! | server → init | [`ToZygote`] | `Renew`: init's end of the next command channel |
 //!
 //! Paths, arguments and environment are bytes, as the kernel has them; a [`Bytes`] need not be
 //! UTF-8.
@@ -22,8 +23,8 @@ pub use command::{Exec, ExitStatus, FromInit, Prepare, Rlimit, Scope, ToInit, Tt
 pub use failure::{Failure, Step};
 pub use plain::plain_text;
 pub use recipe::{
-    Authority, Confinement, FromTemplate, Lifeline, Network, Recipe, Root, Slices, ToTemplate,
-    Tree, View, ViewBind,
+    Authority, Confinement, FromTemplate, Lifeline, Network, Recipe, Recycle, Root, Slices,
+    ToTemplate, ToZygote, Tree, View, ViewBind,
 };
 
 use serde::{Deserialize, Serialize};
@@ -52,7 +53,7 @@ pub enum Request {
         /// The acquire's number.
         request: RequestId,
     },
-    /// Give a zygote back to be destroyed. Not answered: the pidfd tells when it is gone.
+    /// Give a zygote back. Not answered: the grant's second descriptor tells when nothing is left.
     Release {
         /// The lease to end; one of this session's.
         lease: LeaseId,

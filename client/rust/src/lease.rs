@@ -157,7 +157,9 @@ impl Lease {
         &self.read_only
     }
 
-    /// Readable, in the sense of poll(2), once everything in the environment is gone.
+    /// Readable, in the sense of poll(2), once everything in the environment is gone. Where
+    /// environments are used again (`recycle = "whole"`) it is the end of a pipe, else the pidfd of
+    /// the environment's init (pidfd_open(2)).
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()

@@ -29,6 +29,20 @@ pub enum ToTemplate {
         /// What to open, in order.
         trees: Vec<Tree>,
     },
+    /// The lease of a zygote is over, which may be used again: from here on it has another name. Not
+    /// answered, but by `Gone` under that name if it is gone already.
+    Rename {
+        /// Its slot, as it was named until now.
+        slot: u64,
+        /// And from now on.
+        next: u64,
+    },
+    /// Look at a zygote that is ready, by what rides along: for the first time before anybody has had it,
+    /// then after each lease. Answered by `Inspected` or `InDoubt`.
+    Inspect {
+        /// Its slot.
+        slot: u64,
+    },
 }
 
 /// One mount source to open.
@@ -49,9 +63,8 @@ pub struct Recipe {
     pub view: View,
     /// Their network.
     pub network: Network,
-    /// Whether a network namespace that tells nothing of its zygote is used again; with
-    /// [`Network::Loopback`].
-    pub recycle: bool,
+    /// What is used again after a lease; with [`Network::Loopback`].
+    pub recycle: Recycle,
     /// What commands may do.
     pub confinement: Confinement,
     /// The host name inside; `None` for the host's own.
@@ -147,6 +160,18 @@ pub enum Network {
     Host,
 }
 
+/// What of an environment is used again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recycle {
+    /// Nothing.
+    #[default]
+    None,
+    /// A network namespace that tells nothing of its zygote.
+    Parts,
+    /// And a zygote in which nothing is left of its lease.
+    Whole,
+}
+
 /// What commands may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
@@ -201,17 +226,40 @@ pub enum FromTemplate {
         /// Where it failed.
         failure: Failure,
     },
+    /// A zygote is as it is to be.
+    Inspected {
+        /// Its slot.
+        slot: u64,
+    },
+    /// A zygote is not to be used again: something is left of its lease, or may be.
+    InDoubt {
+        /// Its slot.
+        slot: u64,
+    },
 }
 
-/// Init → server, over the lifeline. End of file there, seen by init, means: kill everything.
+/// Server → init, over the lifeline. End of file there means: kill everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToZygote {
+    /// The lease is over: end all of it, and be ready for another one. Answered by `Renewed`.
+    Renew,
+}
+
+/// Init → server, over the lifeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Lifeline {
     /// The zygote is ready to be handed out: with the client's end of its command channel, and its
-    /// pidfd.
+    /// pidfd; where it may be used again, also with what `Renewed` comes with.
     Ready {
         /// Microseconds from the clone to here.
         spawn_us: u64,
     },
-    /// The zygote could not be set up; init exits.
+    /// The zygote could not be set up, or renewed; init exits.
     Unable(Failure),
+    /// Nothing is left of the lease, as far as init knows: with what is to be looked at, ipc and uts
+    /// namespace and the root of its procfs.
+    Renewed {
+        /// Microseconds from the order to here.
+        renew_us: u64,
+    },
 }

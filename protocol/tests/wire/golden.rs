@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use zyg_protocol::message::{
     Attach, ColdReason, Denial, ExitStatus, FromInit, FromTemplate, Lifeline, Mount, Network,
-    Refusal, Reply, Request, Root, Scope, Start, Step, ToInit, ToTemplate,
+    Recycle, Refusal, Reply, Request, Root, Scope, Start, Step, ToInit, ToTemplate, ToZygote,
 };
 
 /// One `name hex` in each line.
@@ -104,6 +104,8 @@ fn every_variant_of_every_enum_has_golden_bytes() {
         variants_of::<ToTemplate>(),
         variants_of::<FromTemplate>(),
         variants_of::<Lifeline>(),
+        variants_of::<ToZygote>(),
+        variants_of::<Recycle>(),
     ];
     let samples = samples::all();
     for name in enums.into_iter().flatten() {

@@ -44,6 +44,10 @@ proptest! {
         survives(&message);
     }
     #[test]
+    fn a_message_to_a_zygote_arrives_as_sent(message in strategies::to_zygote()) {
+        survives(&message);
+    }
+    #[test]
     fn a_stored_exec_is_read_as_written(message in strategies::exec()) {
         survives(&message);
     }

@@ -5,8 +5,8 @@ use zyg_protocol::codec::{DecodeError, Message, decode, encode};
 use zyg_protocol::message::{
     Acquire, Attach, Authority, Bytes, ColdReason, Confinement, Denial, Exec, ExitStatus, Failure,
     FromInit, FromTemplate, Granted, LeaseId, Lifeline, Mount, Network, PoolStatus, Prepare,
-    Recipe, Refusal, Reply, Request, Rlimit, Root, Scope, Served, Slices, Start, Status, Step,
-    ToInit, ToTemplate, Tree, TtySize, Usage, View, ViewBind,
+    Recipe, Recycle, Refusal, Reply, Request, Rlimit, Root, Scope, Served, Slices, Start, Status,
+    Step, ToInit, ToTemplate, ToZygote, Tree, TtySize, Usage, View, ViewBind,
 };
 
 /// A message whose type is forgotten.
@@ -34,7 +34,7 @@ pub fn judge<M: Message + PartialEq + Debug>(bytes: &[u8]) -> Result<(), DecodeE
 }
 
 /// [`judge`] for every type of message, under the type's name.
-pub const JUDGES: [(&str, Judge); 8] = [
+pub const JUDGES: [(&str, Judge); 9] = [
     ("Request", judge::<Request>),
     ("Reply", judge::<Reply>),
     ("ToInit", judge::<ToInit>),
@@ -42,6 +42,7 @@ pub const JUDGES: [(&str, Judge); 8] = [
     ("ToTemplate", judge::<ToTemplate>),
     ("FromTemplate", judge::<FromTemplate>),
     ("Lifeline", judge::<Lifeline>),
+    ("ToZygote", judge::<ToZygote>),
     ("Exec", judge::<Exec>),
 ];
 
@@ -308,7 +309,7 @@ fn templates(samples: &mut Samples) {
             tmp_inodes: Some(4096),
         },
         network: Network::Own,
-        recycle: true,
+        recycle: Recycle::Parts,
         confinement: Confinement {
             capabilities: 1 << 10,
             filters: vec![bytes(&[6, 0, 0, 0, 0, 0, 255, 127])],
@@ -325,6 +326,12 @@ fn templates(samples: &mut Samples) {
         let recipe = Recipe { network, ..Recipe::default() };
         samples.add(format!("Network::{name}"), ToTemplate::Build(Box::new(recipe)));
     }
+    for (name, recycle) in
+        [("None", Recycle::None), ("Parts", Recycle::Parts), ("Whole", Recycle::Whole)]
+    {
+        let recipe = Recipe { recycle, ..Recipe::default() };
+        samples.add(format!("Recycle::{name}"), ToTemplate::Build(Box::new(recipe)));
+    }
     for (name, root) in
         [("Host", Root::Host), ("Empty", Root::Empty), ("Directory", Root::Directory(bytes(b"/t")))]
     {
@@ -340,6 +347,8 @@ fn templates(samples: &mut Samples) {
     samples.add("ToTemplate::Spawn", ToTemplate::Spawn { slot: 1, urgent: true });
     samples.add("ToTemplate::Destroy", ToTemplate::Destroy { slot: 2 });
     samples.add("ToTemplate::Open", ToTemplate::Open { ticket: 3, trees });
+    samples.add("ToTemplate::Rename", ToTemplate::Rename { slot: 4, next: 5 });
+    samples.add("ToTemplate::Inspect", ToTemplate::Inspect { slot: 5 });
     let read_only = vec![bytes(b"/home/u")];
     samples.add("FromTemplate::Ready", FromTemplate::Ready { build_us: 12_345, read_only });
     samples.add("FromTemplate::Unable", FromTemplate::Unable(failure()));
@@ -349,9 +358,13 @@ fn templates(samples: &mut Samples) {
     samples.add("FromTemplate::Opened", FromTemplate::Opened { ticket: 3 });
     let failed = FromTemplate::OpenFailed { ticket: 3, failure: failure() };
     samples.add("FromTemplate::OpenFailed", failed);
+    samples.add("FromTemplate::Inspected", FromTemplate::Inspected { slot: 5 });
+    samples.add("FromTemplate::InDoubt", FromTemplate::InDoubt { slot: 5 });
 }
 
 fn lifelines(samples: &mut Samples) {
     samples.add("Lifeline::Ready", Lifeline::Ready { spawn_us: 400 });
     samples.add("Lifeline::Unable", Lifeline::Unable(failure()));
+    samples.add("Lifeline::Renewed", Lifeline::Renewed { renew_us: 300 });
+    samples.add("ToZygote::Renew", ToZygote::Renew);
 }

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use zyg_protocol::message::{
     Acquire, Attach, Authority, Bytes, ColdReason, Confinement, Denial, Exec, ExitStatus, Failure,
     FromInit, FromTemplate, Granted, LeaseId, Lifeline, Mount, Network, PoolStatus, Prepare,
-    Recipe, Refusal, Reply, Request, Rlimit, Root, Scope, Served, Slices, Start, Status, Step,
-    ToInit, ToTemplate, Tree, TtySize, Usage, View, ViewBind,
+    Recipe, Recycle, Refusal, Reply, Request, Rlimit, Root, Scope, Served, Slices, Start, Status,
+    Step, ToInit, ToTemplate, ToZygote, Tree, TtySize, Usage, View, ViewBind,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -220,7 +220,7 @@ pub fn from_init() -> impl Strategy<Value = FromInit> {
 }
 
 pub fn to_template() -> impl Strategy<Value = ToTemplate> {
-    let parts = (authority(), view(), network(), any::<bool>(), confinement());
+    let parts = (authority(), view(), network(), recycle(), confinement());
     let recipe = (parts, option::of(text()), many()).prop_map(
         |((authority, view, network, recycle, confinement), hostname, env)| Recipe {
             authority,
@@ -239,6 +239,8 @@ pub fn to_template() -> impl Strategy<Value = ToTemplate> {
         any::<u64>().prop_map(|slot| ToTemplate::Destroy { slot }),
         (any::<u64>(), vec(tree, 0..5))
             .prop_map(|(ticket, trees)| ToTemplate::Open { ticket, trees }),
+        any::<(u64, u64)>().prop_map(|(slot, next)| ToTemplate::Rename { slot, next }),
+        any::<u64>().prop_map(|slot| ToTemplate::Inspect { slot }),
     ]
 }
 
@@ -253,6 +255,8 @@ pub fn from_template() -> impl Strategy<Value = FromTemplate> {
         any::<u64>().prop_map(|ticket| FromTemplate::Opened { ticket }),
         (any::<u64>(), failure())
             .prop_map(|(ticket, failure)| FromTemplate::OpenFailed { ticket, failure }),
+        any::<u64>().prop_map(|slot| FromTemplate::Inspected { slot }),
+        any::<u64>().prop_map(|slot| FromTemplate::InDoubt { slot }),
     ]
 }
 
@@ -260,7 +264,12 @@ pub fn lifeline() -> impl Strategy<Value = Lifeline> {
     prop_oneof![
         any::<u64>().prop_map(|spawn_us| Lifeline::Ready { spawn_us }),
         failure().prop_map(Lifeline::Unable),
+        any::<u64>().prop_map(|renew_us| Lifeline::Renewed { renew_us }),
     ]
+}
+
+pub fn to_zygote() -> impl Strategy<Value = ToZygote> {
+    Just(ToZygote::Renew)
 }
 
 fn many() -> impl Strategy<Value = Vec<Bytes>> {
@@ -279,6 +288,10 @@ fn authority() -> impl Strategy<Value = Authority> {
 
 fn network() -> impl Strategy<Value = Network> {
     prop_oneof![Just(Network::Loopback), Just(Network::Own), Just(Network::Host)]
+}
+
+fn recycle() -> impl Strategy<Value = Recycle> {
+    prop_oneof![Just(Recycle::None), Just(Recycle::Parts), Just(Recycle::Whole)]
 }
 
 fn view() -> impl Strategy<Value = View> {

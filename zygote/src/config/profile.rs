@@ -161,6 +161,9 @@ pub enum Network {
 /// `recycle`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recycle {
+    /// `"whole"`: the zygote itself, for leases of one trusted user. Processes, mounts, files, ipc and
+    /// host name are new; its init, its pid, user and network namespaces go on, if nothing is left there.
+    Whole,
     /// `"parts"`: the network namespace, if its account is that of a new one. Everything that a command
     /// could change is new.
     Parts,

@@ -18,7 +18,7 @@ use zyg_protocol::message::{Bytes, CommandId, Exec, Failure, FromInit, Step};
 /// How a command found its terminal, where init's own devpts has it.
 const MULTIPLEXER: &std::ffi::CStr = c"/dev/pts/ptmx";
 
-impl Init {
+impl Init<'_> {
     /// Runs a command whose request lies in a memfd.
     pub(super) fn exec_stored(&mut self, command: CommandId, mut descriptors: Vec<OwnedFd>) {
         let exec = match descriptors.pop() {

@@ -1,7 +1,8 @@
 //! Pid 1 of a zygote: sets itself up, waits for its client, runs commands, reaps everything.
 //!
 //! The path of a zygote's life is the order of the modules: [`setup`] from the clone to ready,
-//! [`prepare`] for a lease's mounts, [`exec`] for a command, [`children`] for how commands end.
+//! [`prepare`] for a lease's mounts, [`exec`] for a command, [`children`] for how commands end,
+//! [`renewal`] where there is another lease.
 //!
 //! It never executes a program itself, so its memory stays that of the template's user namespace:
 //! a command cannot trace it, even one that is uid 0 inside (ptrace(2)). It never opens a path with
@@ -14,6 +15,7 @@ mod children;
 mod exec;
 pub(crate) mod layers;
 mod prepare;
+mod renewal;
 mod setup;
 mod whole;
 
@@ -30,18 +32,22 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
+use renewal::Ground;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 use zyg_protocol::codec::{decode, encode};
 use zyg_protocol::limits::{COMMANDS_MAX, MESSAGE_BYTES_MAX, PATH_BYTES_MAX};
 use zyg_protocol::message::{
-    Bytes, Confinement, Failure, FromInit, Lifeline, Recipe, Scope, Step, ToInit,
+    Bytes, Confinement, Failure, FromInit, Lifeline, Recipe, Scope, Step, ToInit, ToZygote,
 };
-use zyg_protocol::socket::{ReceiveError, borrow, receive_into, send};
+use zyg_protocol::socket::{ReceiveError, borrow, receive, receive_into, send};
 
 /// Replies that may wait for a client that does not read. Beyond, nothing more is read from it.
 const OUTBOX_MAX: usize = 2 * COMMANDS_MAX;
+
+/// Bytes of what the server says on a lifeline.
+const LIFELINE_BYTES_MAX: usize = 64;
 
 /// How long init leaves it to the server to end a lease whose client has hung up.
 const SERVER_ENDS_IT_WITHIN: u16 = 20;
@@ -67,16 +73,22 @@ pub(crate) fn main(sockets: [BorrowedFd<'_>; 3], setup: &Setup<'_>) -> ! {
     let ready = setup::run(setup).and_then(|ready| {
         // A client that does not read must not keep init from seeing its lifeline end.
         fcntl(&channel, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).at(Step::Sockets)?;
-        report_ready(&lifeline, &clients, setup.start.elapsed()).map(|()| ready)
+        let evidence = match &ready.ground {
+            Some(_) => renewal::evidence()?.into(),
+            None => Vec::new(),
+        };
+        report_ready(&lifeline, &clients, &evidence, setup.start.elapsed()).map(|()| ready)
     });
     drop(clients);
     match ready {
-        Ok((layers, signals)) => {
+        Ok(setup::Made { layers, signals, ground }) => {
             let init = Init {
+                setup,
                 lifeline,
                 channel,
                 signals,
                 layers,
+                ground,
                 children: Children::default(),
                 outbox: VecDeque::new(),
                 buffer: Vec::new(),
@@ -94,11 +106,18 @@ pub(crate) fn main(sockets: [BorrowedFd<'_>; 3], setup: &Setup<'_>) -> ! {
     }
 }
 
-/// Hands the server what it takes to hand this zygote over.
-fn report_ready(lifeline: &OwnedFd, clients: &OwnedFd, took: Duration) -> Result<(), Failure> {
+/// Hands the server what it takes to hand this zygote over, and to have it looked at.
+fn report_ready(
+    lifeline: &OwnedFd,
+    clients: &OwnedFd,
+    evidence: &[OwnedFd],
+    took: Duration,
+) -> Result<(), Failure> {
     let pidfd = sys::process::open(Pid::this()).at(Step::Sockets)?;
     let ready = Lifeline::Ready { spawn_us: took.as_micros() as u64 };
-    match report(lifeline, &ready, &[clients.as_fd(), pidfd.as_fd()]) {
+    let mut descriptors = vec![clients.as_fd(), pidfd.as_fd()];
+    descriptors.extend(borrow(evidence));
+    match report(lifeline, &ready, &descriptors) {
         // Without a server to hear it, the end of file on the lifeline ends this process next.
         Ok(()) | Err(Errno::EPIPE) => Ok(()),
         // As where too many descriptors of this user's are on their way to somewhere (unix(7)).
@@ -127,11 +146,13 @@ enum Preparation {
     Failed,
 }
 
-struct Init {
+struct Init<'a> {
+    setup: &'a Setup<'a>,
     lifeline: OwnedFd,
     channel: OwnedFd,
     signals: SignalFd,
     layers: Layers,
+    ground: Option<Ground>,
     children: Children,
     /// Encoded replies that the client's socket had no room for, with what rides along.
     outbox: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
@@ -144,7 +165,7 @@ struct Init {
     prepared: Preparation,
 }
 
-impl Init {
+impl Init<'_> {
     fn serve(mut self) -> ! {
         loop {
             let mut interest = PollFlags::empty();
@@ -166,11 +187,12 @@ impl Init {
             let [lifeline, channel, signals] =
                 fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
             if !lifeline.is_empty() {
-                // The server has nothing to say there: whatever arrives is its end.
-                exit_now(0);
+                self.hear_server();
+                continue;
             }
             if channel.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
                 self.client_is_gone();
+                continue;
             }
             if !signals.is_empty() {
                 self.reap();
@@ -184,13 +206,27 @@ impl Init {
         }
     }
 
+    /// The server has one thing to say, and to those that may be used again alone. Whatever else arrives
+    /// is its end.
+    fn hear_server(&mut self) {
+        let mut buffer = [0; LIFELINE_BYTES_MAX];
+        let Ok(received) = receive(self.lifeline.as_fd(), &mut buffer) else { exit_now(0) };
+        let (bytes, descriptors) = (&buffer[..received.bytes], received.descriptors);
+        match (decode(bytes), <[OwnedFd; 1]>::try_from(descriptors), &self.ground) {
+            (Ok(ToZygote::Renew), Ok([channel]), Some(_)) => self.renew(channel),
+            _ => exit_now(0),
+        }
+    }
+
     /// The lease is over, whatever its client may have said before it went. The server knows it, too,
-    /// and ends this process when the client is done with what it does: to exit now would take the
-    /// processor from it. A server that does not is not waited for.
-    fn client_is_gone(&self) -> ! {
+    /// and ends this process, or the lease, when the client is done with what it does: to exit now would
+    /// take the processor from it. A server that does not is not waited for.
+    fn client_is_gone(&mut self) {
         let mut lifeline = [PollFd::new(self.lifeline.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut lifeline, SERVER_ENDS_IT_WITHIN);
-        exit_now(0)
+        match poll(&mut lifeline, SERVER_ENDS_IT_WITHIN) {
+            Ok(told) if told > 0 => self.hear_server(),
+            _ => exit_now(0),
+        }
     }
 
     /// Takes one message. A client that breaks the wire's rules ends its lease.

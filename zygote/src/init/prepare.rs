@@ -15,7 +15,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use zyg_protocol::message::{Attach, Bytes, Failure, FromInit, Prepare, Step};
 
-impl Init {
+impl Init<'_> {
     /// Prepares the lease, once. After a failure nothing runs here: never less than was asked for.
     pub(super) fn prepare(&mut self, prepare: &Prepare, trees: Vec<OwnedFd>) {
         let done = if self.prepared == Preparation::Open {

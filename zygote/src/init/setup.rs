@@ -3,6 +3,7 @@
 
 use super::layers::Layers;
 use super::prepare::attach_tree;
+use super::renewal::Ground;
 use super::{Setup, bounds, whole};
 use crate::failure::At;
 use crate::sys;
@@ -15,7 +16,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{sethostname, setsid};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
-use zyg_protocol::message::{Authority, Bytes, Confinement, Failure, Network, Step};
+use zyg_protocol::message::{Authority, Bytes, Confinement, Failure, Network, Recycle, Step};
 
 const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 
@@ -24,12 +25,49 @@ const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 const HOST_CONTROLS: [&CStr; 5] =
     [c"/proc/sys", c"/proc/sysrq-trigger", c"/proc/irq", c"/proc/bus", c"/proc/fs"];
 
-pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
+/// What a zygote is once it is set up.
+pub(super) struct Made {
+    pub layers: Layers,
+    pub signals: SignalFd,
+    /// What it is made anew from, where it may be used again.
+    pub ground: Option<Ground>,
+}
+
+pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
     let recipe = setup.recipe;
     sys::privilege::set_name(c"zyg-init");
     umask(Mode::empty());
+    write_id_maps(inside(&recipe.authority, setup.identity), setup.identity)?;
+    let again = recipe.recycle == Recycle::Whole;
+    let ground = again.then(Ground::keep).transpose()?;
+    let layers = furnish(setup, || {
+        if recipe.network == Network::Own {
+            // Through a procfs of its own, since in the host's each file would be one more to look
+            // through for the next zygote.
+            set_up_network()?;
+        }
+        bounds::set(recipe, setup.layout.inotify_of_a_user)
+    })?;
+    drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
+    // Last, since the template's session may be at the lowest priority.
+    setsid().at(Step::DropPrivileges)?;
+    // Whoever speaks to init waits for it. Commands start with the default.
+    let _ = sys::process::prefer_short_slices();
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .at(Step::Events)?;
+    Ok(Made { layers, signals, ground })
+}
+
+/// Mounts over the template's tree what is a lease's own, and sets the host name. What is to be
+/// written in /proc is written when it is mounted and nothing of it is protected.
+pub(super) fn furnish(
+    setup: &Setup<'_>,
+    write_proc: impl FnOnce() -> Result<(), Failure>,
+) -> Result<Layers, Failure> {
+    let recipe = setup.recipe;
     let inside = inside(&recipe.authority, setup.identity);
-    write_id_maps(inside, setup.identity)?;
     let view = &recipe.view;
     let kept = keep_binds(&setup.layout.late)?;
     let mut layers = Layers::create(view.tmp_bytes, view.tmp_inodes).at(Step::Scratch)?;
@@ -41,12 +79,7 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
             .at_subject(Step::Scratch, private.path.to_bytes())?;
     }
     mount_proc().at(Step::Proc)?;
-    if recipe.network == Network::Own {
-        // Through a procfs of its own, since in the host's each file would be one more to look
-        // through for the next zygote.
-        set_up_network()?;
-    }
-    bounds::set(recipe, setup.layout.inotify_of_a_user)?;
+    write_proc()?;
     if setup.identity.0 == 0 {
         protect_host_controls().at(Step::Proc)?;
     }
@@ -62,16 +95,7 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<(Layers, SignalFd), Failure> {
     if let Some(hostname) = &recipe.hostname {
         sethostname(hostname).at_subject(Step::Hostname, hostname)?;
     }
-    drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
-    // Last, since the template's session may be at the lowest priority.
-    setsid().at(Step::DropPrivileges)?;
-    // Whoever speaks to init waits for it. Commands start with the default.
-    let _ = sys::process::prefer_short_slices();
-    let mut mask = SigSet::empty();
-    mask.add(Signal::SIGCHLD);
-    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .at(Step::Events)?;
-    Ok((layers, signals))
+    Ok(layers)
 }
 
 /// Takes copies of the mounts that are kept where the zygote's own are about to cover them.

@@ -33,8 +33,8 @@
 //! The rules:
 //! * A zygote is granted once, to one waiter, and only while it is warm; the last one parked first.
 //! * Every waiter is answered once, unless it leaves first; within a pool first come, first served.
-//! * What is spawning, warm, leased, returning, dying and quarantined together never exceeds what a pool and
-//!   the server may have, and no more is spawning at once than may be.
+//! * What is spawning, warm, leased, returning, dying and quarantined together never exceeds what a
+//!   pool and the server may have, and no more is spawning at once than may be.
 //! * Build places go to waiters first, then to the floors of pools, then to what was learned; in
 //!   each of the three one uid after the other, and to the waiters of one uid by their arrival.
 //! * Nobody starves: of `n` uids that wait, each gets every `n`-th build place at the least, as long

@@ -164,10 +164,10 @@ impl Policy {
         self.touch(key);
     }
 
-    /// There is no room at all: a warm zygote that its pool does not need for its floor is destroyed
-    /// for a pool that is below its own; for a waiter, any other as well, of the pool that has the
-    /// most, but first one that is on its way back. As many zygotes as are on their way out anyhow are not asked for again, nor more than
-    /// can be built at once.
+    /// There is no room at all: a warm zygote that its pool does not need for its floor is
+    /// destroyed for a pool that is below its own; for a waiter, any other as well, of the pool
+    /// that has the most, but first one that is on its way back. As many zygotes as are on their
+    /// way out anyhow are not asked for again, nor more than can be built at once.
     fn give_way(&mut self, now: Time, places: u32, effects: &mut Vec<Effect>) -> bool {
         let [for_waiters, for_floors, _] = &self.turns;
         let (waiters, floors) = (for_waiters.wanted(), for_floors.wanted());
@@ -189,19 +189,23 @@ impl Policy {
     /// Whether a pool has use for the zygote of a lease that is over.
     ///
     /// To see that nothing is left in it takes tens of milliseconds, and to build one takes one. So
-    /// what is on its way back counts neither for waiters nor as warm, and where anybody waits for a place
-    /// it is not worth one. Else as many are taken back as are missing to the target, and those that
-    /// have been asked for of late: by the time that they are back, as many are asked for again.
+    /// what is on its way back counts neither for waiters nor as warm, and where anybody waits for
+    /// a place it is not worth one. Else as many are taken back as are missing to the target, and
+    /// those that have been asked for of late: by the time that they are back, as many are asked
+    /// for again.
     pub(super) fn wants_back(&self, now: Time, key: PoolKey) -> bool {
         let Some(Pool { settings, retired: false, .. }) = self.pools.get(&key) else {
             return false;
         };
+        if !settings.reuse || self.draining {
+            return false;
+        }
         let Some(lineage) = self.lineage(key) else { return false };
         let superseded = lineage.newest != key;
         let waits = self.waiters.uncovered(key).is_some();
         let full = self.slots.totals().filled >= self.limits.zygotes_max;
         let elsewhere = full && self.turns[Class::Waiters as usize].wanted() > 0;
-        if !settings.reuse || self.draining || superseded || waits || elsewhere {
+        if superseded || waits || elsewhere {
             return false;
         }
         let wanted = self.target(now, key).saturating_add(lineage.demand.of_late(now));

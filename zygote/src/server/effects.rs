@@ -84,7 +84,8 @@ impl Server {
         let Some(session) = self.sessions.arena.get_mut(waiting.session) else { return };
         session.leases.insert(lease);
         let Some(reported) = reported else { return };
-        let own = [channel.as_fd(), reported.pidfd.as_fd()];
+        let end = reported.end.as_ref().map_or(&reported.pidfd, |end| &end.told);
+        let own = [channel.as_fd(), end.as_fd()];
         let descriptors: Vec<_> =
             own.into_iter().chain(waiting.trees.iter().map(AsFd::as_fd)).collect();
         let (granted, registry) = (Reply::Granted(granted), self.poll.registry());
@@ -130,14 +131,6 @@ impl Server {
         if let Some(zygote) = self.pools.zygotes.get_mut(key) {
             zygote.lifeline = None;
         }
-    }
-
-    /// Nothing can make a zygote like new yet.
-    fn recycle(&mut self, slot: SlotKey, next: SlotKey) {
-        if let Some(ordered) = self.pools.ordered.remove(&slot) {
-            self.pools.ordered.insert(next, ordered);
-        }
-        self.tell(Event::RecycleRefused { slot: next });
     }
 
     /// Ends a lease, whoever wants it to.

@@ -15,6 +15,7 @@ mod pools;
 mod recipes;
 mod reload;
 mod requests;
+mod returns;
 mod sessions;
 mod shutdown;
 mod signals;

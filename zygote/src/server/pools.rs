@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use zyg_protocol::message::{LeaseId, Recipe};
+use zyg_protocol::message::{LeaseId, Recipe, Recycle};
 
 /// Orders that may wait for a template that is busy: one for each slot that a pool may have, twice.
 const TEMPLATE_OUTBOX_MAX: usize = 1 << 18;
@@ -32,9 +32,22 @@ pub(super) struct Zygote {
     pub lifeline: Option<OwnedFd>,
     /// Whether its init has said what it has to say: that it is ready, or why not.
     pub told: bool,
+    /// What is awaited of it before it is used again, if anything is.
+    pub awaited: Option<Awaited>,
     /// What it has said when it was ready.
     pub reported: Option<Reported>,
     pub lease: Option<LeaseId>,
+}
+
+/// What a zygote that may be used again has to go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// Its init is ending the lease.
+    Renewal,
+    /// Its template is looking at it before anybody has had it.
+    FirstInspection,
+    /// Its template is looking whether anything is left of a lease.
+    Inspection,
 }
 
 /// What a zygote reports when it is ready.
@@ -43,6 +56,17 @@ pub(super) struct Reported {
     /// The client's end of the command channel, until it is granted.
     pub channel: Option<OwnedFd>,
     pub pidfd: OwnedFd,
+    /// What tells the end of a lease, where the zygote outlives that.
+    pub end: Option<End>,
+}
+
+/// A pipe that ends with the lease.
+#[derive(Debug)]
+pub(super) struct End {
+    /// The client's end.
+    pub told: OwnedFd,
+    /// Closed when nothing is left of the lease.
+    pub _kept: OwnedFd,
 }
 
 /// A template that runs, or is on its way to.
@@ -247,6 +271,15 @@ impl Pools {
         self.zygotes.get(*self.by_slot.get(&slot)?)
     }
 
+    /// What is in a slot has another name from now on, and no lease. Returns its name here.
+    pub fn rename(&mut self, slot: SlotKey, next: SlotKey) -> Option<Key> {
+        let key = self.by_slot.remove(&slot)?;
+        self.by_slot.insert(next, key);
+        let zygote = self.zygotes.get_mut(key)?;
+        (zygote.slot, zygote.lease) = (next, None);
+        Some(key)
+    }
+
     /// Its name here.
     pub fn key_of(&self, slot: SlotKey) -> Option<Key> {
         self.by_slot.get(&slot).copied()
@@ -268,6 +301,7 @@ fn settings(profile: &Profile, sleepless: bool) -> Settings {
     let mut settings = Settings::new(profile.pool.min, profile.pool.max);
     settings.waiters_max = profile.pool.waiters_max;
     settings.quota = quota(profile.quota);
+    settings.reuse = recipes::recycle(profile) == Recycle::Whole;
     settings.pace.idle = profile.pool.idle.unwrap_or(settings.pace.idle);
     settings.pace.sleep = profile.pool.sleep.filter(|_| !sleepless);
     if !profile.pool.learn {

@@ -1,16 +1,14 @@
 //! From a profile and a user to what a template is told to prepare.
 
 use super::visible::Writable;
-use crate::config::{
-    self, Etc, Home, HostPath, Identity, Location, Place, Profile, Recycle, Seccomp,
-};
+use crate::config::{self, Etc, Home, HostPath, Identity, Location, Place, Profile, Seccomp};
 use crate::filter::{self, FilterError, Filters, Wanted};
 use nix::unistd::{Gid, Uid, User};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use zyg_protocol::message::{
-    Authority, Bytes, Confinement, Network, Recipe, Rlimit, Root, Slices, View, ViewBind,
+    Authority, Bytes, Confinement, Network, Recipe, Recycle, Rlimit, Root, Slices, View, ViewBind,
 };
 
 /// What a recipe is made from, beside the profile.
@@ -54,7 +52,7 @@ pub(super) fn recipe(profile: &Profile, facts: &Facts<'_>) -> (Recipe, Writable)
             config::Network::Own => Network::Own,
             config::Network::Host => Network::Host,
         },
-        recycle: recycles(profile),
+        recycle: recycle(profile),
         confinement,
         hostname: profile.hostname.clone(),
         env: profile
@@ -84,11 +82,15 @@ fn wanted(profile: &Profile) -> Option<Wanted> {
     Some(Wanted { allow, deny, nesting: profile.nesting })
 }
 
-/// Whether network namespaces are used again: what tells that nothing is left in one knows the
-/// families of sockets that the filter lets through.
-fn recycles(profile: &Profile) -> bool {
+/// What is used again: what tells that nothing is left in a network namespace knows the families of
+/// sockets that the filter lets through.
+pub(super) fn recycle(profile: &Profile) -> Recycle {
     let confined = wanted(profile).is_some_and(|wanted| wanted.confines_sockets());
-    profile.recycle == Recycle::Parts && confined
+    match profile.recycle {
+        config::Recycle::Whole if confined => Recycle::Whole,
+        config::Recycle::Parts if confined => Recycle::Parts,
+        config::Recycle::Whole | config::Recycle::Parts | config::Recycle::None => Recycle::None,
+    }
 }
 
 /// Whether each zygote is to have ids of its own.

@@ -3,7 +3,7 @@
 
 use super::pools::quota;
 use super::{Server, compile_filters};
-use crate::config::Config;
+use crate::config::{Config, Recycle};
 use crate::pool::{Event, Limits, PoolKey};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
@@ -107,23 +107,27 @@ impl Server {
 pub(super) fn shares(config: &Config, descriptors: u64) -> (Limits, usize) {
     /// Of a zygote: its lifeline, its pidfd, and its command channel until that is granted.
     const EACH: u64 = 3;
+    /// Of one that is used again: also what tells its client the end of the lease.
+    const EACH_AGAIN: u64 = EACH + 2;
     /// For the loop, the listener, templates, logs and what is in flight.
     const RESERVED: u64 = 128;
     /// Sessions that there may be in any case.
     const SESSIONS_MIN: u64 = 16;
     let (reserved, least) = (RESERVED.min(descriptors / 4), SESSIONS_MIN.min(descriptors / 4));
+    let again = config.profiles.values().any(|profile| profile.recycle == Recycle::Whole);
+    let each = if again { EACH_AGAIN } else { EACH };
     let spare = descriptors.saturating_sub(reserved + least);
     // A quarter, unless one pool alone may be larger: sessions are cheap, and there are more of them.
     let largest = config.profiles.values().map(|profile| u64::from(profile.pool.max)).max();
-    let usual = (spare / 4 / EACH).max(largest.unwrap_or(0));
+    let usual = (spare / 4 / each).max(largest.unwrap_or(0));
     let asked = config.server.zygotes_max.map_or(usual, u64::from);
-    let zygotes = asked.min(spare / EACH).max(1);
+    let zygotes = asked.min(spare / each).max(1);
     let limits = Limits {
         zygotes_max: u32::try_from(zygotes).unwrap_or(u32::MAX),
         builds_max: cpus(),
         quota: quota(config.server.quota),
     };
-    let sessions = spare.saturating_sub(EACH * zygotes) + least;
+    let sessions = spare.saturating_sub(each * zygotes) + least;
     (limits, usize::try_from(sessions).unwrap_or(usize::MAX))
 }
 

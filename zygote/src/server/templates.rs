@@ -1,7 +1,7 @@
 //! Templates and the zygotes that they clone: started, heard, mourned.
 
 use super::Server;
-use super::pools::{Pools, Reported, TEMPLATE_SILENCE_MAX, Template, Zygote};
+use super::pools::{Awaited, Pools, Reported, TEMPLATE_SILENCE_MAX, Template, Zygote};
 use super::tokens::{Key, Source};
 use super::wire::{Wire, WireError};
 use crate::diagnose;
@@ -87,7 +87,7 @@ impl Server {
         let template = self.pools[pool].template.and_then(|key| self.pools.templates.get_mut(key));
         let Some(template) = template else { return Ok(()) };
         // The end of a zygote is told whether it was ordered or not.
-        if !matches!(order, ToTemplate::Destroy { .. }) {
+        if !matches!(order, ToTemplate::Destroy { .. } | ToTemplate::Rename { .. }) {
             if template.owes == 0 {
                 template.silent_since = now;
             }
@@ -118,6 +118,7 @@ impl Server {
             parent,
             lifeline: None,
             told: false,
+            awaited: None,
             reported: None,
             lease: None,
         });
@@ -233,6 +234,8 @@ impl Server {
                     self.gone(SlotKey(slot));
                 }
             }
+            FromTemplate::Inspected { slot } => self.inspected(key, SlotKey(slot), true),
+            FromTemplate::InDoubt { slot } => self.inspected(key, SlotKey(slot), false),
             FromTemplate::Opened { ticket } if self.opens(pool, ticket) => {
                 self.opened(ticket, descriptors);
             }
@@ -273,14 +276,15 @@ impl Server {
         }
     }
 
-    /// Hears what init says on its lifeline: ready or unable, once, and end of file, which is there
-    /// already if it has `closed`. It ends as soon as it is heard to say anything else, which is never
-    /// looked at.
+    /// Hears what init says on its lifeline: ready or unable, once, after each lease that it is to
+    /// outlive that it has, and end of file, which is there already if it has `closed`. It ends as
+    /// soon as it is heard to say anything else, which is never looked at.
     pub(super) fn hear_zygote(&mut self, key: Key, closed: bool) {
         let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
         let (slot, parent) = (zygote.slot, zygote.parent);
         let Some(lifeline) = &zygote.lifeline else { return };
-        if zygote.told {
+        let silent = zygote.told && zygote.awaited != Some(Awaited::Renewal);
+        if silent && closed {
             return self.died(key);
         }
         let received = match receive(lifeline.as_fd(), &mut self.buffer) {
@@ -289,6 +293,13 @@ impl Server {
             Err(ReceiveError::Os(_)) => return self.died(key),
             received => received,
         };
+        if zygote.told {
+            let heard = !silent
+                && received
+                    .is_ok_and(|received| self.renewed(key, received.bytes, received.descriptors));
+            // Nothing is to come after that, nor to be there already.
+            return if heard { self.hear_zygote(key, closed) } else { self.died(key) };
+        }
         zygote.told = true;
         let report = received
             .map_err(|error| match error {
@@ -296,21 +307,34 @@ impl Server {
                 error => error.to_string(),
             })
             .and_then(|it| report(slot, &self.buffer[..it.bytes], it.descriptors));
-        let event = match report {
-            Ok(reported) => {
-                zygote.reported = Some(reported);
-                Event::ZygoteReady { slot }
-            }
-            Err(reason) => {
-                log::error!("a zygote cannot be set up: {reason}");
-                Event::SetupFailed { slot, reason }
-            }
-        };
         self.answered(parent);
-        self.tell(event);
+        let returns = self.returns(key);
+        let made = report.and_then(|(reported, evidence)| {
+            if returns {
+                return self.born_to_return(key, reported, &evidence);
+            }
+            if !evidence.is_empty() {
+                return Err("a zygote comes with two descriptors".to_owned());
+            }
+            if let Some(zygote) = self.pools.zygotes.get_mut(key) {
+                zygote.reported = Some(reported);
+            }
+            self.warm(slot);
+            Ok(())
+        });
+        if let Err(reason) = made {
+            log::error!("a zygote cannot be set up: {reason}");
+            self.tell(Event::SetupFailed { slot, reason });
+        }
         if closed {
             self.died(key);
         }
+    }
+
+    /// A zygote is ready to be had.
+    pub(super) fn warm(&mut self, slot: SlotKey) {
+        log::debug!("slot {:#x} is warm", slot.0);
+        self.tell(Event::ZygoteReady { slot });
     }
 
     /// Init has exited; what it leaves is on its way out. Of one that has never said anything, and
@@ -320,11 +344,12 @@ impl Server {
         let (slot, lease, told) = (zygote.slot, zygote.lease, zygote.told);
         // Which ends the watch: nobody else has this end.
         zygote.lifeline = None;
-        if let Some(lease) = lease {
-            self.end_lease(lease);
-        }
+        // First, so that nobody wants it back when its lease is over.
         if told {
             self.tell(Event::ZygoteDied { slot });
+        }
+        if let Some(lease) = lease {
+            self.end_lease(lease);
         }
         if self.is_orphan(key) {
             self.destroy_orphan(key);
@@ -339,6 +364,7 @@ impl Server {
 
     /// Nothing is left of a zygote.
     pub(super) fn gone(&mut self, slot: SlotKey) {
+        self.tell(Event::ZygoteGone { slot });
         if let Some(zygote) = self.pools.forget(slot) {
             if self.pools[zygote.pool].template != Some(zygote.parent)
                 && let Some(reported) = &zygote.reported
@@ -350,7 +376,6 @@ impl Server {
                 self.end_lease(lease);
             }
         }
-        self.tell(Event::ZygoteGone { slot });
     }
 
     /// Has templates kill those of their zygotes that have been let go of and are not gone.
@@ -452,18 +477,26 @@ impl Server {
     }
 }
 
-/// What a zygote reports.
+/// What a zygote reports, and what else it hands out.
 ///
 /// # Errors
 /// Why it is of no use, in words for a client.
-fn report(slot: SlotKey, bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Reported, String> {
+fn report(
+    slot: SlotKey,
+    bytes: &[u8],
+    descriptors: Vec<OwnedFd>,
+) -> Result<(Reported, Vec<OwnedFd>), String> {
     match decode(bytes).map_err(|error| error.to_string())? {
         Lifeline::Ready { spawn_us } => {
-            log::debug!("slot {:#x} is warm after {spawn_us} µs", slot.0);
-            let [channel, pidfd] = <[OwnedFd; 2]>::try_from(descriptors)
-                .map_err(|_| "a zygote comes with two descriptors".to_owned())?;
-            Ok(Reported { channel: Some(channel), pidfd })
+            log::debug!("slot {:#x} is ready after {spawn_us} µs", slot.0);
+            let mut descriptors = descriptors.into_iter();
+            let (Some(channel), Some(pidfd)) = (descriptors.next(), descriptors.next()) else {
+                return Err("a zygote comes with two descriptors".to_owned());
+            };
+            let reported = Reported { channel: Some(channel), pidfd, end: None };
+            Ok((reported, descriptors.collect()))
         }
         Lifeline::Unable(failure) => Err(diagnose::advice(&failure)),
+        Lifeline::Renewed { .. } => Err("it is renewed before it was ready".to_owned()),
     }
 }

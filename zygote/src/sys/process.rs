@@ -288,6 +288,33 @@ fn schedule(wanted: Schedule) -> Result<(), Errno> {
         .map(drop)
 }
 
+/// How the kernel schedules a process, as one value to be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scheduling {
+    /// A `sched_attr` with the bounds of utilization (sched_setattr(2); Linux 5.3): policy, nice value,
+    /// slice.
+    processor: [u64; 7],
+    /// Class and level (ioprio_set(2)).
+    io: libc::c_long,
+}
+
+/// How this process is scheduled.
+///
+/// # Errors
+/// Those of sched_getattr(2) and ioprio_get(2).
+pub fn scheduling(process: Pid) -> Result<Scheduling, Errno> {
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    let mut processor = [0_u64; 7];
+    let (pid, size) = (process.as_raw(), size_of_val(&processor) as libc::c_uint);
+    // SAFETY: the kernel writes no more than `size` bytes, and the array outlives the call.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_sched_getattr, pid, processor.as_mut_ptr(), size, 0)
+    })?;
+    // SAFETY: integers only.
+    let io = unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, pid) };
+    Ok(Scheduling { processor, io: Errno::result(io)? })
+}
+
 /// Goes on in a child with a session of its own and no descriptor but the standard streams; the
 /// caller's process exits with code 0. (A lock or a pipe that somebody has left open to us would be
 /// held for as long as we live.)
@@ -400,6 +427,21 @@ mod tests {
             assert_ne!(seen(), before, "the control");
             reset_scheduling();
             assert_eq!(seen(), before);
+        });
+    }
+
+    #[test]
+    fn whatever_changes_how_a_process_is_scheduled_shows() {
+        apart(|| {
+            let own = || scheduling(nix::unistd::gettid()).unwrap();
+            let before = own();
+            assert_eq!(own(), before);
+            // SAFETY: integers only: best effort, level 7, of the calling thread.
+            let set = unsafe { libc::syscall(libc::SYS_ioprio_set, 1, 0, 2 << 13 | 7) };
+            let idle = own();
+            assert!(set == 0 && idle != before, "{idle:?}");
+            stand_back();
+            assert_ne!(own(), idle);
         });
     }
 

@@ -2,6 +2,7 @@
 
 use super::Layout;
 use super::authority::{Slice, Stock, as_slice};
+use super::inspection::{Doubt, Handles, Portrait};
 use super::network::Networks;
 use crate::failure::{At, failure};
 use crate::init;
@@ -27,6 +28,25 @@ struct Member {
     slot: u64,
     slice: Option<Slice>,
     network: Option<u64>,
+    looks: Looks,
+}
+
+/// What has been seen of a zygote that may be used again.
+enum Looks {
+    /// Nobody has looked yet.
+    None,
+    /// As it was when it was looked at last.
+    Seen(Box<Portrait>),
+    /// It could not be looked at before anybody had had it, so that nothing can be compared.
+    InVain,
+}
+
+/// What a look at a zygote shows.
+pub(super) enum Look {
+    /// Nobody has had it before.
+    First,
+    /// Nothing tells of a lease, but for what its network tells: of this number.
+    AsBefore { network: u64 },
 }
 
 /// Living zygotes, and the slices that they use.
@@ -74,7 +94,7 @@ impl Family {
         let born = self.bear(slot, lifeline, networks, layout, recipe)?;
         let Born { pid, slice, network } = born;
         self.by_slot.insert(slot, pid);
-        self.by_pid.insert(pid, Member { slot, slice, network });
+        self.by_pid.insert(pid, Member { slot, slice, network, looks: Looks::None });
         Ok(())
     }
 
@@ -106,6 +126,45 @@ impl Family {
     /// How many live.
     pub fn len(&self) -> usize {
         self.by_pid.len()
+    }
+
+    /// Has a zygote known under another name. Whether there is one.
+    pub fn rename(&mut self, slot: u64, next: u64) -> bool {
+        let Some(pid) = self.by_slot.remove(&slot) else { return false };
+        self.by_slot.insert(next, pid);
+        if let Some(member) = self.by_pid.get_mut(&pid) {
+            member.slot = next;
+        }
+        true
+    }
+
+    /// Looks at a zygote, by what it has handed out for that.
+    pub fn inspect(&mut self, slot: u64, handles: Vec<OwnedFd>) -> Result<Look, Doubt> {
+        let pid = self.by_slot.get(&slot).ok_or(Doubt::Unseen)?;
+        let member = self.by_pid.get_mut(pid).ok_or(Doubt::Unseen)?;
+        let handles = Handles::new(handles).ok_or(Doubt::Unseen);
+        let seen = handles.and_then(|handles| Portrait::take(*pid, &handles));
+        let looks = std::mem::replace(&mut member.looks, Looks::InVain);
+        let before = match looks {
+            Looks::None => {
+                member.looks = seen.map_or_else(
+                    |doubt| {
+                        log::warn!("a zygote will not be used again: {doubt}");
+                        Looks::InVain
+                    },
+                    |portrait| Looks::Seen(Box::new(portrait)),
+                );
+                return Ok(Look::First);
+            }
+            Looks::Seen(before) => before,
+            Looks::InVain => return Err(Doubt::Unseen),
+        };
+        let now = seen?;
+        before.compare(&now)?;
+        member.looks = Looks::Seen(Box::new(now));
+        // One that is not from the stock is not known there.
+        let network = member.network.ok_or(Doubt::Network)?;
+        Ok(Look::AsBefore { network })
     }
 
     /// Kills a zygote; the kernel takes the rest of its pid namespace down (pid_namespaces(7)).
@@ -154,7 +213,7 @@ impl Family {
 
     /// Lets go of what a reaped child had, and returns its slot if it was a zygote.
     fn forget(&mut self, pid: Pid, networks: &mut Networks) -> Option<u64> {
-        let Member { slot, slice, network } = self.by_pid.remove(&pid)?;
+        let Member { slot, slice, network, .. } = self.by_pid.remove(&pid)?;
         self.by_slot.remove(&slot);
         if let (Some(stock), Some(slice)) = (&mut self.stock, slice) {
             stock.give_back(slice);

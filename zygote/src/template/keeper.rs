@@ -1,5 +1,7 @@
 //! Which network namespaces are used again: those of zygotes that are gone, if they tell nothing.
 //!
+//! And whether that of a zygote tells nothing which is to be used again as a whole.
+//!
 //! Pure: what a namespace is, and how it is looked at, is the caller's. Numbers are the template's.
 
 use super::account::Doubt;
@@ -20,6 +22,8 @@ const KEEP: Duration = Duration::from_secs(5);
 pub(super) struct Tally {
     pub made: u64,
     pub recycled: u64,
+    /// Used again with the zygotes that had them.
+    pub kept: u64,
     /// Destroyed, by [`Doubt`].
     pub sockets: u64,
     pub traffic: u64,
@@ -39,6 +43,8 @@ pub(super) struct Keeper<N> {
     /// The first is the oldest.
     kept: VecDeque<Kept<N>>,
     kept_max: usize,
+    /// Those that are asked about, and since when. The first is the oldest.
+    questions: VecDeque<(Instant, u64)>,
     pub tally: Tally,
 }
 
@@ -51,8 +57,8 @@ struct Kept<N> {
 impl<N> Keeper<N> {
     /// None yet, and never more of either than this.
     pub fn new(lent_max: usize, kept_max: usize) -> Self {
-        let (lent, kept) = (HashMap::new(), VecDeque::new());
-        Self { lent, lent_max, kept, kept_max, tally: Tally::default() }
+        let (lent, kept, questions) = (HashMap::new(), VecDeque::new(), VecDeque::new());
+        Self { lent, lent_max, kept, kept_max, questions, tally: Tally::default() }
     }
 
     /// Remembers one that goes to a zygote, to be had back under this number. What there is no room for
@@ -89,13 +95,36 @@ impl<N> Keeper<N> {
                     self.tally.recycled += 1;
                     return Some(kept.namespace);
                 }
-                Err(Doubt::Sockets) => self.tally.sockets += 1,
-                Err(Doubt::Traffic) => self.tally.traffic += 1,
-                Err(Doubt::Other) => self.tally.other += 1,
-                Err(Doubt::Unknown) => self.tally.unknown += 1,
+                Err(doubt) => self.tally.doubted(doubt),
             }
         }
         None
+    }
+
+    /// The lease of a zygote is over, and the zygote may have its namespace for another one.
+    pub fn ask(&mut self, now: Instant, number: u64) {
+        self.questions.push_back((now, number));
+    }
+
+    /// What comes of the oldest question about a namespace that has settled.
+    pub fn answer(
+        &mut self,
+        now: Instant,
+        check: impl FnOnce(&N) -> Result<(), Doubt>,
+    ) -> Option<(u64, Result<(), Doubt>)> {
+        let number = self.questions.front().filter(|(asked, _)| now - *asked >= SETTLE)?.1;
+        self.questions.pop_front();
+        let answer = self.lent.get(&number).map_or(Err(Doubt::Unknown), check);
+        match answer {
+            Ok(()) => self.tally.kept += 1,
+            Err(doubt) => self.tally.doubted(doubt),
+        }
+        Some((number, answer))
+    }
+
+    /// How long until there is something to answer.
+    pub fn settles_in(&self, now: Instant) -> Option<Duration> {
+        self.questions.front().map(|(asked, _)| SETTLE.saturating_sub(now.duration_since(*asked)))
     }
 
     /// Drops those that nobody has ordered, and returns when to do so again.
@@ -114,11 +143,20 @@ impl<N> Keeper<N> {
 
 impl Tally {
     /// Bytes of it in a message.
-    pub const BYTES: usize = 8 * 8;
+    pub const BYTES: usize = 9 * 8;
+
+    fn doubted(&mut self, doubt: Doubt) {
+        match doubt {
+            Doubt::Sockets => self.sockets += 1,
+            Doubt::Traffic => self.traffic += 1,
+            Doubt::Other => self.other += 1,
+            Doubt::Unknown => self.unknown += 1,
+        }
+    }
 
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        let Self { made, recycled, sockets, traffic, other, unknown, unused, full } = self;
-        let numbers = [made, recycled, sockets, traffic, other, unknown, unused, full];
+        let Self { made, recycled, kept, sockets, traffic, other, unknown, unused, full } = self;
+        let numbers = [made, recycled, kept, sockets, traffic, other, unknown, unused, full];
         let mut bytes = [0; Self::BYTES];
         for (to, number) in bytes.chunks_exact_mut(8).zip(numbers) {
             to.copy_from_slice(&number.to_ne_bytes());
@@ -130,18 +168,18 @@ impl Tally {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
         let (words, _) = bytes.as_chunks();
-        let [made, recycled, sockets, traffic, other, unknown, unused, full] =
-            <[[u8; 8]; 8]>::try_from(words).ok()?.map(u64::from_ne_bytes);
-        Some(Self { made, recycled, sockets, traffic, other, unknown, unused, full })
+        let [made, recycled, kept, sockets, traffic, other, unknown, unused, full] =
+            <[[u8; 8]; 9]>::try_from(words).ok()?.map(u64::from_ne_bytes);
+        Some(Self { made, recycled, kept, sockets, traffic, other, unknown, unused, full })
     }
 }
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { made, recycled, sockets, traffic, other, unknown, unused, full } = self;
+        let Self { made, recycled, kept, sockets, traffic, other, unknown, unused, full } = self;
         write!(
             f,
-            "network namespaces: {made} made ahead, {recycled} recycled; destroyed: {sockets} for \
+            "network namespaces: {made} made ahead, {recycled} recycled, {kept} kept; destroyed: {sockets} for \
              sockets left, {traffic} for traffic, {other} for another account, {unknown} unseen, \
              {unused} unused, {full} without room"
         )
@@ -214,6 +252,39 @@ mod tests {
             keeper.come_back(start, number);
         }
         assert_eq!((Rc::strong_count(&namespace), keeper.tally.full), (2, 2));
+    }
+
+    #[test]
+    fn a_question_is_answered_once_and_when_the_namespace_has_settled() {
+        let (mut keeper, start) = (Keeper::new(9, 9), Instant::now());
+        keeper.lend(1, 10);
+        keeper.lend(2, 20);
+        assert_eq!((keeper.settles_in(start), keeper.answer(start + SETTLE, fine)), (None, None));
+        keeper.ask(start, 1);
+        keeper.ask(start + SETTLE / 2, 2);
+        assert_eq!(keeper.settles_in(start), Some(SETTLE));
+        assert_eq!(keeper.answer(start + SETTLE / 2, fine), None, "it has not settled");
+        assert_eq!(keeper.answer(start + SETTLE, fine), Some((1, Ok(()))));
+        assert_eq!(keeper.answer(start + SETTLE, fine), None);
+        assert_eq!(keeper.settles_in(start + SETTLE), Some(SETTLE / 2));
+        let doubt = |_: &u32| Err(Doubt::Traffic);
+        assert_eq!(keeper.answer(start + SETTLE * 2, doubt), Some((2, Err(Doubt::Traffic))));
+        assert_eq!(keeper.tally, Tally { kept: 1, traffic: 1, ..Tally::default() });
+    }
+
+    #[test]
+    fn of_one_that_is_not_known_nothing_is_proven() {
+        let (mut keeper, start) = (Keeper::new(1, 9), Instant::now());
+        for number in [1, 2] {
+            keeper.lend(number, 10);
+            keeper.ask(start, number);
+        }
+        keeper.come_back(start, 1);
+        for number in [1, 2] {
+            let answer = keeper.answer(start + SETTLE, fine);
+            assert_eq!(answer, Some((number, Err(Doubt::Unknown))));
+        }
+        assert_eq!(keeper.take(start + SETTLE, fine), Some(10), "it serves another zygote");
     }
 
     #[test]

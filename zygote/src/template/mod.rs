@@ -10,17 +10,21 @@ mod account;
 mod authority;
 mod etc;
 mod family;
+mod inspection;
 mod keeper;
 mod namespaces;
 mod network;
 mod parts;
 mod priority;
+mod returns;
 mod stock;
 mod tree;
+mod workshop;
 
 use crate::failure::{At, failure};
 use crate::sys;
-use family::Family;
+use family::{Family, Look};
+use inspection::Doubt;
 use namespaces::Namespaces;
 use network::Networks;
 use nix::errno::Errno;
@@ -29,15 +33,18 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use priority::Priority;
+use returns::Returns;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use stock::Verdict;
 use zyg_protocol::codec::{decode, encode};
 use zyg_protocol::limits::{HEADER_BYTES, MESSAGE_BYTES_MAX};
 use zyg_protocol::message::{Bytes, Failure, FromTemplate, Recipe, Step, ToTemplate, Tree};
 use zyg_protocol::socket::{ReceiveError, borrow, receive, send};
 
 pub(crate) use authority::write_id_maps;
+pub(crate) use namespaces::own as own_namespace;
 pub(crate) use network::set_up as set_up_network;
 pub(crate) use parts::{Late, cover_empty};
 pub(crate) use tree::{Layout, PrivatePath, mode_of};
@@ -148,6 +155,7 @@ struct Template {
     namespaces: Namespaces,
     networks: Networks,
     family: Family,
+    returns: Returns,
     priority: Priority,
     children: SignalFd,
     recipe: Recipe,
@@ -171,19 +179,24 @@ impl Template {
                 .at(Step::Events)?;
         let family = Family::new(&recipe);
         let priority = Priority::default();
-        Ok(Self { layout, namespaces, networks, family, priority, children, recipe })
+        let returns = Returns::default();
+        Ok(Self { layout, namespaces, networks, family, returns, priority, children, recipe })
     }
 
     fn serve(mut self, mut link: Link) -> ExitCode {
         loop {
-            let readable = PollFlags::POLLIN;
-            let backlog = self.networks.backlog();
-            let writable = backlog.map_or(PollFlags::empty(), |_| PollFlags::POLLOUT);
-            let mut fds = [
-                PollFd::new(link.socket.as_fd(), readable),
-                PollFd::new(self.children.as_fd(), readable),
-                PollFd::new(backlog.unwrap_or(self.children.as_fd()), writable),
+            let mut fds = vec![
+                PollFd::new(link.socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
             ];
+            let backlog = self.networks.backlog().map(|link| {
+                fds.push(PollFd::new(link, PollFlags::POLLOUT));
+                fds.len() - 1
+            });
+            let answers = self.networks.answering().map(|link| {
+                fds.push(PollFd::new(link, PollFlags::POLLIN));
+                fds.len() - 1
+            });
             match poll(&mut fds, timeout(self.family.unsure_for())) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => {
@@ -191,8 +204,10 @@ impl Template {
                     return ExitCode::FAILURE;
                 }
             }
-            let [asked, ended, room] =
-                fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+            let happened =
+                |place: usize| fds[place].revents().is_some_and(|events| !events.is_empty());
+            let (asked, ended) = (happened(0), happened(1));
+            let (room, answered) = (backlog.is_some_and(happened), answers.is_some_and(happened));
             if room {
                 self.networks.tell();
             }
@@ -202,6 +217,9 @@ impl Template {
             }
             if self.family.unsure_for().is_some_and(|left| left.is_zero()) {
                 report_gone(&link, self.family.reap_all(&mut self.networks));
+            }
+            if answered {
+                self.hear_networks(&link);
             }
             if asked {
                 let Some((message, descriptors)) = link.receive() else {
@@ -230,6 +248,46 @@ impl Template {
             }
             ToTemplate::Destroy { slot } => self.family.destroy(slot),
             ToTemplate::Open { ticket, trees } => self.open(ticket, &trees, link),
+            ToTemplate::Rename { slot, next } => {
+                if !self.family.rename(slot, next) {
+                    link.send(&FromTemplate::Gone { slot: next });
+                }
+            }
+            ToTemplate::Inspect { slot } => self.inspect(slot, descriptors, link),
+        }
+        if self.networks.is_behind() {
+            self.hear_networks(link);
+        }
+    }
+
+    fn inspect(&mut self, slot: u64, handles: Vec<OwnedFd>, link: &Link) {
+        match self.family.inspect(slot, handles) {
+            Ok(Look::First) => link.send(&FromTemplate::Inspected { slot }),
+            Ok(Look::AsBefore { network }) => {
+                self.returns.wait(network, slot);
+                self.networks.ask(network);
+            }
+            Err(doubt) => self.judge(slot, Err(doubt), link),
+        }
+    }
+
+    /// Hears what networks tell of zygotes that are to be used again.
+    fn hear_networks(&mut self, link: &Link) {
+        for Verdict { number, answer } in self.networks.answers() {
+            if let Some(slot) = self.returns.answered(number) {
+                self.judge(slot, answer.map_err(|_| Doubt::Network), link);
+            }
+        }
+    }
+
+    fn judge(&mut self, slot: u64, outcome: Result<(), Doubt>, link: &Link) {
+        self.returns.count(outcome);
+        match outcome {
+            Ok(()) => link.send(&FromTemplate::Inspected { slot }),
+            Err(doubt) => {
+                log::debug!("slot {slot:#x} is not used again: {doubt}");
+                link.send(&FromTemplate::InDoubt { slot });
+            }
         }
     }
 

@@ -51,7 +51,7 @@ impl Namespaces {
 }
 
 /// The caller's own namespace of this kind (namespaces(7)).
-pub(super) fn own(kind: &str) -> Result<OwnedFd, Failure> {
+pub(crate) fn own(kind: &str) -> Result<OwnedFd, Failure> {
     let path = format!("/proc/self/ns/{kind}");
     open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
         .at_subject(Step::MountNamespace, &path)

@@ -4,7 +4,7 @@
 //! that it runs in.
 
 use super::namespaces::own;
-use super::stock::{Stock, Stocked};
+use super::stock::{Stock, Stocked, Verdict};
 use crate::failure::At;
 use crate::sys;
 use nix::errno::Errno;
@@ -81,6 +81,26 @@ impl Networks {
     /// Takes note that all processes of the zygote with the namespace of this number are gone.
     pub fn gone(&mut self, number: u64) {
         self.stock.gone(number);
+    }
+
+    /// As [`Stock::ask`].
+    pub fn ask(&mut self, number: u64) {
+        self.stock.ask(number);
+    }
+
+    /// As [`Stock::answering`].
+    pub fn answering(&self) -> Option<BorrowedFd<'_>> {
+        self.stock.answering()
+    }
+
+    /// As [`Stock::answers`].
+    pub fn answers(&mut self) -> Vec<Verdict> {
+        self.stock.answers()
+    }
+
+    /// As [`Stock::is_behind`].
+    pub fn is_behind(&self) -> bool {
+        self.stock.is_behind()
     }
 
     /// As [`Stock::backlog`].

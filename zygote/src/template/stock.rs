@@ -6,6 +6,9 @@
 //! for it. An order is one message, and so is what has been made, with the namespace as a
 //! descriptor. What is made waits in the link, where no zygote is cloned with it.
 //!
+//! Where zygotes are used again as a whole, it is asked whether the namespace of one tells nothing. What
+//! it answers comes through a link of its own, not behind what waits.
+//!
 //! Where namespaces are recycled, it keeps a descriptor of each that it has made, is told when the
 //! zygote that had it is gone, and fills an order with one that tells nothing of that (see `keeper` and
 //! `account`) rather than to make one. What the template makes itself ends with its zygote.
@@ -16,31 +19,25 @@
 //! processors busy that was up to 0.2 s in most runs with `SCHED_IDLE`, and at nice 19 hardly more
 //! than without it, 20 ms (Linux 6.18).
 
-use super::account::{Account, Doubt};
-use super::keeper::{Keeper, Tally};
-use super::namespaces::own;
-use super::network::Maker;
+use super::account::Doubt;
+use super::keeper::Tally;
+use super::workshop;
 use crate::failure::At;
 use crate::sys;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, poll};
-use nix::sched::{CloneFlags, setns};
-use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::setsid;
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
-use sys::process::{Cloned, exit_now, fork_apart};
-use zyg_protocol::message::{Failure, Step};
+use sys::process::{Cloned, fork_apart};
+use zyg_protocol::message::{Failure, Recycle, Step};
 use zyg_protocol::socket::{pair, receive, send};
 
 /// Network namespaces in stock, 100 KiB each: what a burst takes at once. Refilling it takes 15 ms. And
 /// as many that have come back, which is 600 in a second.
-const STOCK_MAX: usize = 32;
+pub(super) const STOCK_MAX: usize = 32;
 
 /// Descriptor limits below this leave no room for a stock: what waits in the link counts as in flight
 /// (unix(7)), and so against what hands leases over (`ROOM_MAX` in `init::bounds`).
@@ -59,25 +56,20 @@ const GARBLED: &str = "its process does not make sense";
 
 /// Bytes of a message at most. What comes back is a number, a tally and a descriptor, or a failure's
 /// words.
-const MESSAGE_BYTES: usize = 256;
+pub(super) const MESSAGE_BYTES: usize = 256;
 
 /// Bytes of what the template says: what it is, and a number.
 const SAID_BYTES: usize = 9;
 
-/// Descriptors that the process needs beside those of namespaces.
-const OTHER_DESCRIPTORS: usize = 64;
-
-/// How long an account of a new namespace is good for: what modules and settings of the host are like
-/// may change, and with it what new ones tell.
-const ACCOUNT_AGE_MAX: Duration = Duration::from_secs(10);
-
 /// What the template says to the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
+pub(super) enum Said {
     /// A namespace is wanted, to be known under this number.
     Order(u64),
     /// Nothing is left of the zygote that had that one.
     Gone(u64),
+    /// The zygote that has that one may be used again with it: does it tell nothing?
+    Ask(u64),
 }
 
 impl Said {
@@ -85,20 +77,53 @@ impl Said {
         let (kind, number) = match self {
             Self::Order(number) => (0, number),
             Self::Gone(number) => (1, number),
+            Self::Ask(number) => (2, number),
         };
         let mut bytes = [kind; SAID_BYTES];
         bytes[1..].copy_from_slice(&number.to_ne_bytes());
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (kind, number) = bytes.split_first()?;
         let number = u64::from_ne_bytes(number.try_into().ok()?);
         match kind {
             0 => Some(Self::Order(number)),
             1 => Some(Self::Gone(number)),
+            2 => Some(Self::Ask(number)),
             _ => None,
         }
+    }
+}
+
+/// What the process answers to [`Said::Ask`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// Of which namespace.
+    pub number: u64,
+    /// Whether it tells what a new one tells.
+    pub answer: Result<(), Doubt>,
+}
+
+impl Verdict {
+    const DOUBTS: [Doubt; 4] = [Doubt::Sockets, Doubt::Traffic, Doubt::Other, Doubt::Unknown];
+
+    pub(super) fn to_bytes(self) -> [u8; SAID_BYTES] {
+        let doubt = |doubt| Self::DOUBTS.iter().position(|other| *other == doubt);
+        let code = self.answer.err().and_then(doubt).map_or(0, |place| place as u8 + 1);
+        let mut bytes = [code; SAID_BYTES];
+        bytes[1..].copy_from_slice(&self.number.to_ne_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (code, number) = bytes.split_first()?;
+        let number = u64::from_ne_bytes(number.try_into().ok()?);
+        let answer = match usize::from(*code).checked_sub(1) {
+            None => Ok(()),
+            Some(place) => Err(*Self::DOUBTS.get(place)?),
+        };
+        Some(Self { number, answer })
     }
 }
 
@@ -117,9 +142,11 @@ pub(super) struct Stock {
     /// When the process may be started again, and how long to wait if that fails.
     retry: Option<(Instant, Duration)>,
     allowed: bool,
-    recycle: bool,
+    recycle: Recycle,
     /// The number of the next order.
     next: u64,
+    /// Namespaces that a process was asked about which has ended.
+    unanswered: Vec<u64>,
     /// What the process has told last of those that it has had.
     tally: Tally,
 }
@@ -129,18 +156,23 @@ struct Process {
     /// It is reaped with the zygotes, and its number may be somebody else's then.
     pidfd: OwnedFd,
     link: OwnedFd,
+    /// Where zygotes are used again.
+    answers: Option<OwnedFd>,
     /// Ordered and not taken.
     ordered: usize,
-    /// Those that are gone and that it could not be told of yet.
-    untold: VecDeque<u64>,
+    /// What it could not be told yet.
+    untold: VecDeque<Said>,
+    /// Namespaces that it was asked about.
+    asked: Vec<u64>,
 }
 
 impl Stock {
     /// None yet. With this hard descriptor limit (0 where it is not known).
-    pub fn new(descriptors: u64, recycle: bool) -> Self {
+    pub fn new(descriptors: u64, recycle: Recycle) -> Self {
         let allowed = descriptors >= DESCRIPTORS_MIN;
         let tally = Tally::default();
-        Self { process: None, wanted: 0, retry: None, allowed, recycle, next: 0, tally }
+        let (unanswered, next) = (Vec::new(), 0);
+        Self { process: None, wanted: 0, retry: None, allowed, recycle, next, unanswered, tally }
     }
 
     /// Sees to as many namespaces in stock as there are zygotes, within bounds: a small pool shall
@@ -162,13 +194,48 @@ impl Stock {
 
     /// Takes note that nothing is left of the zygote that had the namespace of this number.
     pub fn gone(&mut self, number: u64) {
-        if !self.recycle {
+        if self.recycle == Recycle::None {
             return;
         }
         if let Some(process) = &mut self.process {
-            process.untold.push_back(number);
+            process.untold.push_back(Said::Gone(number));
         }
         self.tell();
+    }
+
+    /// Asks whether the namespace of this number tells nothing: answered by [`Self::answers`], later.
+    pub fn ask(&mut self, number: u64) {
+        match &mut self.process {
+            Some(process) => {
+                process.asked.push(number);
+                process.untold.push_back(Said::Ask(number));
+            }
+            None => self.unanswered.push(number),
+        }
+        self.tell();
+    }
+
+    /// Where answers come from.
+    pub fn answering(&self) -> Option<BorrowedFd<'_>> {
+        self.process.as_ref()?.answers.as_ref().map(AsFd::as_fd)
+    }
+
+    /// What has been answered. Of a process that has ended nothing is known.
+    pub fn answers(&mut self) -> Vec<Verdict> {
+        let mut answers = Vec::new();
+        if let Some(process) = &mut self.process
+            && let Err(reason) = process.hear(&mut answers)
+        {
+            self.lost(&reason);
+        }
+        let unknown = |number| Verdict { number, answer: Err(Doubt::Unknown) };
+        answers.extend(self.unanswered.drain(..).map(unknown));
+        answers
+    }
+
+    /// Whether [`Self::answers`] has something to say whatever is heard.
+    pub fn is_behind(&self) -> bool {
+        !self.unanswered.is_empty()
     }
 
     /// The link, where it has no room for what is to be told: [`Self::tell`] when there is some.
@@ -209,8 +276,9 @@ impl Stock {
 
     /// Goes on without, for a while.
     fn lost(&mut self, reason: &str) {
-        if let Some(process) = self.process.take() {
+        if let Some(mut process) = self.process.take() {
             process.end();
+            self.unanswered.append(&mut process.asked);
         }
         let first = self.retry.is_none();
         let wait = self.retry.map_or(RETRY_MIN, |(_, wait)| (wait * 2).min(RETRY_MAX));
@@ -222,9 +290,13 @@ impl Stock {
 }
 
 impl Process {
-    fn start(home: &OwnedFd, recycle: bool) -> Result<Self, Failure> {
+    fn start(home: &OwnedFd, recycle: Recycle) -> Result<Self, Failure> {
         let (link, theirs) = pair().at(Step::Sockets)?;
-        fcntl(&link, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).at(Step::Sockets)?;
+        let whole = (recycle == Recycle::Whole).then(pair).transpose().at(Step::Sockets)?;
+        let (answers, from) = whole.unzip();
+        for end in answers.iter().chain([&link]) {
+            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).at(Step::Sockets)?;
+        }
         let home = home.try_clone().at(Step::NetNamespace)?;
         // Born with its name, so that nobody takes it for a second template.
         sys::privilege::set_name(NAME);
@@ -235,11 +307,12 @@ impl Process {
         match forked.at(Step::Clone)? {
             Cloned::Child => {
                 // Its owner is the template, in whose memory it stays.
-                std::mem::forget(link);
-                make_ahead(theirs, home, recycle)
+                std::mem::forget((link, answers));
+                workshop::run(theirs, from, home, recycle != Recycle::None)
             }
             Cloned::Parent { pidfd, .. } => {
-                Ok(Self { pidfd, link, ordered: 0, untold: VecDeque::new() })
+                let (untold, asked) = (VecDeque::new(), Vec::new());
+                Ok(Self { pidfd, link, answers, ordered: 0, untold, asked })
             }
         }
     }
@@ -255,12 +328,29 @@ impl Process {
     }
 
     fn tell(&mut self) -> Result<(), Errno> {
-        while let Some(number) = self.untold.front()
-            && self.say(Said::Gone(*number))?
+        while let Some(said) = self.untold.front()
+            && self.say(*said)?
         {
             self.untold.pop_front();
         }
         Ok(())
+    }
+
+    fn hear(&mut self, answers: &mut Vec<Verdict>) -> Result<(), String> {
+        use zyg_protocol::socket::ReceiveError::WouldBlock;
+        let Some(link) = &self.answers else { return Ok(()) };
+        let mut buffer = [0; SAID_BYTES];
+        loop {
+            match receive(link.as_fd(), &mut buffer) {
+                Ok(received) if received.bytes > 0 => {
+                    let verdict = Verdict::from_bytes(&buffer[..received.bytes]).ok_or(GARBLED)?;
+                    self.asked.retain(|number| *number != verdict.number);
+                    answers.push(verdict);
+                }
+                Err(WouldBlock) => return Ok(()),
+                Ok(_) | Err(_) => return Err(ENDED.to_owned()),
+            }
+        }
     }
 
     /// Whether there was room to say it: without any it has enough to do.
@@ -313,119 +403,29 @@ impl Drop for Stock {
     }
 }
 
-/// The process: makes what is ordered until the template is gone.
-fn make_ahead(link: OwnedFd, home: OwnedFd, recycle: bool) -> ! {
-    let kept = sys::descriptors::keep_only([link.as_fd(), home.as_fd()]);
-    std::mem::forget((link, home));
-    // The end of the link ends it; this, one that is stopped.
-    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-    let _ = setsid();
-    sys::process::stand_back();
-    let Ok([link, home]) = kept else { exit_now(1) };
-    let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft as usize);
-    let lent_max = if recycle { most.saturating_sub(OTHER_DESCRIPTORS) } else { 0 };
-    let maker = Maker::new(sys::mount::own_procfs);
-    let keeper = Keeper::new(lent_max, STOCK_MAX);
-    let workshop = Workshop { link, home, maker, keeper, recycle, account: None };
-    exit_now(i32::from(workshop.serve().is_err()))
-}
-
-struct Workshop {
-    link: OwnedFd,
-    /// The network namespace to be in while nothing is made.
-    home: OwnedFd,
-    maker: Maker,
-    keeper: Keeper<OwnedFd>,
-    recycle: bool,
-    /// What a new namespace told, and when.
-    account: Option<(Account, Instant)>,
-}
-
-impl Workshop {
-    /// Until the template is gone.
-    fn serve(mut self) -> Result<(), Errno> {
-        let mut buffer = [0; MESSAGE_BYTES];
-        loop {
-            let next = self.keeper.let_go(Instant::now());
-            let mut link = [PollFd::new(self.link.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut link, super::timeout(next)) {
-                Ok(0) | Err(Errno::EINTR) => continue,
-                Ok(_) => {}
-                Err(errno) => return Err(errno),
-            }
-            let Ok(received) = receive(self.link.as_fd(), &mut buffer) else { return Ok(()) };
-            match Said::from_bytes(&buffer[..received.bytes]) {
-                Some(Said::Order(number)) => self.fill(number)?,
-                Some(Said::Gone(number)) => self.keeper.come_back(Instant::now(), number),
-                // The end of the link.
-                None => return Ok(()),
-            }
-        }
-    }
-
-    fn fill(&mut self, number: u64) -> Result<(), Errno> {
-        match self.namespace() {
-            Ok(namespace) => {
-                let number_bytes = number.to_ne_bytes();
-                let message = [&number_bytes[..], &self.keeper.tally.to_bytes()].concat();
-                send(self.link.as_fd(), &message, &[namespace.as_fd()])?;
-                if self.recycle {
-                    self.keeper.lend(number, namespace);
-                }
-                Ok(())
-            }
-            Err(failure) => {
-                let words = failure.to_string();
-                let words = &words.as_bytes()[..words.len().min(MESSAGE_BYTES)];
-                send(self.link.as_fd(), words, &[])?;
-                Err(Errno::ECANCELED)
-            }
-        }
-    }
-
-    /// One that is used again, else a new one. Nobody stays in it: it must end with its zygote.
-    fn namespace(&mut self) -> Result<OwnedFd, Failure> {
-        let Self { keeper, maker, account, .. } = self;
-        let account = account.as_ref().map(|(account, _)| account);
-        let again = keeper.take(Instant::now(), |namespace| check(maker, account, namespace));
-        let namespace = match again {
-            Some(again) => Ok(again),
-            None => self.make(),
-        };
-        setns(&self.home, CloneFlags::CLONE_NEWNET).at(Step::NetNamespace)?;
-        namespace
-    }
-
-    fn make(&mut self) -> Result<OwnedFd, Failure> {
-        self.maker.enter_new()?;
-        self.keeper.tally.made += 1;
-        let stale = self.account.as_ref().is_none_or(|(_, at)| at.elapsed() > ACCOUNT_AGE_MAX);
-        if self.recycle && stale {
-            let told = self.maker.procfs().and_then(|procfs| Account::of_new(procfs).ok());
-            self.account = told.map(|account| (account, Instant::now()));
-        }
-        own("net")
-    }
-}
-
-/// Enters a namespace that has come back, and looks whether it tells what a new one told.
-fn check(maker: &mut Maker, account: Option<&Account>, namespace: &OwnedFd) -> Result<(), Doubt> {
-    let (account, procfs) = account.zip(maker.procfs()).ok_or(Doubt::Unknown)?;
-    setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|_| Doubt::Unknown)?;
-    account.check(procfs)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_the_template_says_comes_through_a_message() {
-        for said in [Said::Order(0), Said::Order(u64::MAX), Said::Gone(7)] {
+        for said in [Said::Order(0), Said::Order(u64::MAX), Said::Gone(7), Said::Ask(8)] {
             assert_eq!(Said::from_bytes(&said.to_bytes()), Some(said));
         }
-        for wrong in [&[][..], &[0; SAID_BYTES - 1], &[2; SAID_BYTES]] {
+        for wrong in [&[][..], &[0; SAID_BYTES - 1], &[3; SAID_BYTES]] {
             assert_eq!(Said::from_bytes(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_process_answers_comes_through_a_message() {
+        let doubts = Verdict::DOUBTS.map(Err);
+        for answer in doubts.into_iter().chain([Ok(())]) {
+            let verdict = Verdict { number: u64::MAX - 7, answer };
+            assert_eq!(Verdict::from_bytes(&verdict.to_bytes()), Some(verdict));
+        }
+        for wrong in [&[][..], &[0; SAID_BYTES - 1], &[5; SAID_BYTES]] {
+            assert_eq!(Verdict::from_bytes(wrong), None, "{wrong:?}");
         }
     }
 }

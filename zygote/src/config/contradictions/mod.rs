@@ -5,6 +5,7 @@
 //! is wrong by itself.
 
 mod places;
+mod recycle;
 
 use super::capabilities::{self, NET_ADMIN, NET_BIND_SERVICE, NET_RAW};
 use super::draft::{Draft, Key, List, Origin, Said};
@@ -22,6 +23,7 @@ pub(super) fn find(name: &str, draft: &Draft, server: &Server, mistakes: &mut Ve
     judge.etc();
     judge.network();
     judge.nesting();
+    judge.recycle();
     judge.identity();
     judge.counts();
     judge.times();

@@ -59,7 +59,9 @@ impl Reader {
             reader.choice("network", &value, choices)
         });
         draft.recycle = self.key(section, "recycle", |reader, value| {
-            reader.choice("recycle", &value, [("parts", Recycle::Parts), ("none", Recycle::None)])
+            let choices =
+                [("whole", Recycle::Whole), ("parts", Recycle::Parts), ("none", Recycle::None)];
+            reader.choice("recycle", &value, choices)
         });
         if let Some(value) = section.take("env") {
             draft.env = self.env(value);

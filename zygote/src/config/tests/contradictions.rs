@@ -1,5 +1,5 @@
 use super::{parsed, refused};
-use crate::config::{Network, STRICT_PROFILE};
+use crate::config::{Network, Recycle, STRICT_PROFILE};
 
 /// A profile's lines after its head, and what is said about them.
 #[track_caller]
@@ -113,6 +113,49 @@ fn nesting_is_forbidden_by_a_filter_that_is_there() {
         ),
     ]);
     parsed("profile.x = { nesting = false, seccomp = { deny = ['unshare'] } }");
+}
+
+#[test]
+fn a_zygote_is_used_again_only_where_it_can_be_seen_that_nothing_is_left_in_it() {
+    each(&[
+        (
+            "recycle = 'whole'\nnetwork = 'own'",
+            "2:11: `recycle = \"whole\"` is for networks that no command can change: say network = \
+             \"loopback\"",
+        ),
+        (
+            "extends = 'networked'\nrecycle = 'whole'",
+            "3:11: `recycle = \"whole\"` is for networks that no command can change: say network = \
+             \"loopback\" (`network` is from the built-in `networked`)",
+        ),
+        (
+            "recycle = 'whole'\nseccomp = 'off'",
+            "2:11: `recycle = \"whole\"` needs a filter, and `seccomp` is \"off\": say seccomp = \
+             \"default\"",
+        ),
+        (
+            "recycle = 'whole'\nseccomp = { allow = ['bpf', 'keyctl'] }",
+            "3:11: `seccomp` allows \"keyctl\", which may leave what `recycle = \"whole\"` does not \
+             see: remove one",
+        ),
+        (
+            "recycle = 'whole'\nseccomp = { allow = ['io_uring_setup'] }",
+            "3:11: `seccomp` allows \"io_uring_setup\", which may leave what `recycle = \"whole\"` \
+             does not see: remove one",
+        ),
+        (
+            "recycle = 'whole'\ncapabilities = ['kill']",
+            "3:17: `capabilities` has \"kill\", which may change what `recycle = \"whole\"` keeps: \
+             remove one",
+        ),
+        (
+            "extends = 'strict'\nrecycle = 'whole'",
+            "3:11: `recycle = \"whole\"` is for commands that are trusted, and with `identity = \
+             \"slice\"` none is: say identity = \"client\" (`identity` is from the built-in `strict`)",
+        ),
+    ]);
+    let whole = parsed("profile.x = { recycle = 'whole', seccomp = { allow = ['bpf'] } }");
+    assert_eq!(whole.profiles["x"].recycle, Recycle::Whole);
 }
 
 #[test]

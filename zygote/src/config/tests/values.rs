@@ -42,7 +42,10 @@ fn a_wrong_word_is_refused_with_the_words_that_there_are() {
             "21: `network` must be \"loopback\", \"own\" or \"host\", unlike \"loopbak\"; did you \
              mean \"loopback\"?",
         ),
-        ("recycle = 'whole'", "21: `recycle` must be \"parts\" or \"none\", unlike \"whole\""),
+        (
+            "recycle = 'all'",
+            "21: `recycle` must be \"whole\", \"parts\" or \"none\", unlike \"all\"",
+        ),
         (
             "home = 'clint'",
             "18: `home` must be \"client\" or an absolute path, unlike \"clint\"; did you mean \

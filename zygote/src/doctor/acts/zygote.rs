@@ -88,6 +88,9 @@ fn build(link: &OwnedFd, recipe: Recipe) -> Done {
     let (spawn_us, descriptors) = match hear(&lifeline, "the zygote") {
         Ok((Lifeline::Ready { spawn_us }, descriptors)) => (spawn_us, descriptors),
         Ok((Lifeline::Unable(failure), _)) => return Err(failure.into()),
+        Ok((Lifeline::Renewed { .. }, _)) => {
+            return Err(Trouble::plain("the zygote answers something else"));
+        }
         // It never was: the template says why.
         Err(trouble) => match hear(link, "the template")?.0 {
             FromTemplate::SpawnFailed { failure, .. } => return Err(failure.into()),

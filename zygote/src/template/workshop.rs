@@ -1,0 +1,167 @@
+//! The process of the stock: makes network namespaces, looks at those that were used, and says what
+//! it has seen.
+
+use super::account::{Account, Doubt};
+use super::keeper::Keeper;
+use super::namespaces::own;
+use super::network::Maker;
+use super::stock::{MESSAGE_BYTES, STOCK_MAX, Said, Verdict};
+use crate::failure::At;
+use crate::sys;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::setsid;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+use sys::process::exit_now;
+use zyg_protocol::message::{Failure, Step};
+use zyg_protocol::socket::{receive, send};
+
+/// Descriptors that the process needs beside those of namespaces.
+const OTHER_DESCRIPTORS: usize = 64;
+
+/// How long an account of a new namespace is good for: what modules and settings of the host are like
+/// may change, and with it what new ones tell.
+const ACCOUNT_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// Makes what is ordered until the template is gone.
+pub(super) fn run(link: OwnedFd, answers: Option<OwnedFd>, home: OwnedFd, recycle: bool) -> ! {
+    let kept = keep_only(link, answers, home);
+    // The end of the link ends it; this, one that is stopped.
+    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+    let _ = setsid();
+    sys::process::stand_back();
+    let Ok((link, answers, home)) = kept else { exit_now(1) };
+    let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft as usize);
+    let lent_max = if recycle { most.saturating_sub(OTHER_DESCRIPTORS) } else { 0 };
+    let maker = Maker::new(sys::mount::own_procfs);
+    let keeper = Keeper::new(lent_max, STOCK_MAX);
+    let workshop = Workshop { link, answers, home, maker, keeper, recycle, account: None };
+    exit_now(i32::from(workshop.serve().is_err()))
+}
+
+/// Closes everything else.
+fn keep_only(
+    link: OwnedFd,
+    answers: Option<OwnedFd>,
+    home: OwnedFd,
+) -> Result<(OwnedFd, Option<OwnedFd>, OwnedFd), Errno> {
+    use sys::descriptors::keep_only;
+    let kept = match &answers {
+        None => keep_only([link.as_fd(), home.as_fd()]).map(|[link, home]| (link, None, home)),
+        Some(answers) => keep_only([link.as_fd(), answers.as_fd(), home.as_fd()])
+            .map(|[link, answers, home]| (link, Some(answers), home)),
+    };
+    std::mem::forget((link, answers, home));
+    kept
+}
+
+struct Workshop {
+    link: OwnedFd,
+    /// Where questions are answered, if any are asked.
+    answers: Option<OwnedFd>,
+    /// The network namespace to be in while nothing is made.
+    home: OwnedFd,
+    maker: Maker,
+    keeper: Keeper<OwnedFd>,
+    recycle: bool,
+    /// What a new namespace told, and when.
+    account: Option<(Account, Instant)>,
+}
+
+impl Workshop {
+    /// Until the template is gone.
+    fn serve(mut self) -> Result<(), Errno> {
+        let mut buffer = [0; MESSAGE_BYTES];
+        loop {
+            self.answer()?;
+            let now = Instant::now();
+            let wakes = [self.keeper.let_go(now), self.keeper.settles_in(now)];
+            let next = wakes.into_iter().flatten().min();
+            let mut link = [PollFd::new(self.link.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut link, super::timeout(next)) {
+                Ok(0) | Err(Errno::EINTR) => continue,
+                Ok(_) => {}
+                Err(errno) => return Err(errno),
+            }
+            let Ok(received) = receive(self.link.as_fd(), &mut buffer) else { return Ok(()) };
+            match Said::from_bytes(&buffer[..received.bytes]) {
+                Some(Said::Order(number)) => self.fill(number)?,
+                Some(Said::Ask(number)) => self.keeper.ask(Instant::now(), number),
+                Some(Said::Gone(number)) => self.keeper.come_back(Instant::now(), number),
+                // The end of the link.
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Answers what can be answered by now.
+    fn answer(&mut self) -> Result<(), Errno> {
+        let Self { answers: Some(answers), keeper, maker, account, .. } = self else {
+            return Ok(());
+        };
+        let mut looked = false;
+        loop {
+            let account = account.as_ref().map(|(account, _)| account);
+            let look = |namespace: &OwnedFd| check(maker, account, namespace);
+            let Some((number, answer)) = keeper.answer(Instant::now(), look) else { break };
+            looked = true;
+            send(answers.as_fd(), &Verdict { number, answer }.to_bytes(), &[])?;
+        }
+        if looked { setns(&self.home, CloneFlags::CLONE_NEWNET) } else { Ok(()) }
+    }
+
+    fn fill(&mut self, number: u64) -> Result<(), Errno> {
+        match self.namespace() {
+            Ok(namespace) => {
+                let number_bytes = number.to_ne_bytes();
+                let message = [&number_bytes[..], &self.keeper.tally.to_bytes()].concat();
+                send(self.link.as_fd(), &message, &[namespace.as_fd()])?;
+                if self.recycle {
+                    self.keeper.lend(number, namespace);
+                }
+                Ok(())
+            }
+            Err(failure) => {
+                let words = failure.to_string();
+                let words = &words.as_bytes()[..words.len().min(MESSAGE_BYTES)];
+                send(self.link.as_fd(), words, &[])?;
+                Err(Errno::ECANCELED)
+            }
+        }
+    }
+
+    /// One that is used again, else a new one. Nobody stays in it: it must end with its zygote.
+    fn namespace(&mut self) -> Result<OwnedFd, Failure> {
+        let Self { keeper, maker, account, .. } = self;
+        let account = account.as_ref().map(|(account, _)| account);
+        let again = keeper.take(Instant::now(), |namespace| check(maker, account, namespace));
+        let namespace = match again {
+            Some(again) => Ok(again),
+            None => self.make(),
+        };
+        setns(&self.home, CloneFlags::CLONE_NEWNET).at(Step::NetNamespace)?;
+        namespace
+    }
+
+    fn make(&mut self) -> Result<OwnedFd, Failure> {
+        self.maker.enter_new()?;
+        self.keeper.tally.made += 1;
+        let stale = self.account.as_ref().is_none_or(|(_, at)| at.elapsed() > ACCOUNT_AGE_MAX);
+        if self.recycle && stale {
+            let told = self.maker.procfs().and_then(|procfs| Account::of_new(procfs).ok());
+            self.account = told.map(|account| (account, Instant::now()));
+        }
+        own("net")
+    }
+}
+
+/// Enters a namespace that has come back, and looks whether it tells what a new one told.
+fn check(maker: &mut Maker, account: Option<&Account>, namespace: &OwnedFd) -> Result<(), Doubt> {
+    let (account, procfs) = account.zip(maker.procfs()).ok_or(Doubt::Unknown)?;
+    setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|_| Doubt::Unknown)?;
+    account.check(procfs)
+}
