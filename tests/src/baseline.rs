@@ -45,9 +45,9 @@ impl<'a> Baseline<'a> {
 }
 
 /// Waits until nobody is connected but the observer, every pool is warm, and nothing is on its way.
-/// Returns the descriptors that the server has then beside the three of each warm zygote (lifeline,
-/// channel and pidfd), of which there may be more than before: a waiter that left may have had one
-/// built for it.
+/// Returns the descriptors that the server has then beside those of warm zygotes, of which there may be
+/// more than before: a waiter that left may have had one built for it. Each has three (lifeline, channel
+/// and pidfd), and where it is used again two of a pipe.
 fn descriptors_when_quiet(server: &Server, observer: &Client) -> usize {
     let settled = |pool: &PoolStatus| {
         let moving = pool.leased + pool.spawning + pool.dying + pool.waiters;
@@ -56,9 +56,10 @@ fn descriptors_when_quiet(server: &Server, observer: &Client) -> usize {
     let warm = eventually("a quiet server", || {
         let status = observer.status().unwrap();
         let quiet = status.sessions == 1 && status.profiles.iter().all(settled);
-        quiet.then(|| status.profiles.iter().map(|pool| pool.warm as usize).sum::<usize>())
+        let each = |pool: &PoolStatus| if server.uses_again(&pool.name) { 5 } else { 3 };
+        quiet.then(|| status.profiles.iter().map(|it| each(it) * it.warm as usize).sum::<usize>())
     });
-    descriptors_of(server.pid()) - 3 * warm
+    descriptors_of(server.pid()) - warm
 }
 
 /// How many descriptors a process has open (proc_pid_fd(5)).

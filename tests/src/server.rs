@@ -176,6 +176,14 @@ impl Server {
         Pid::from_raw(self.process.id() as i32)
     }
 
+    /// Whether zygotes of this profile are used again, by its configuration.
+    pub(crate) fn uses_again(&self, profile: &str) -> bool {
+        let config = fs::read_to_string(self.directory().join("zyg.toml")).unwrap();
+        let sections = config.split("\n[").map(|section| section.trim_start_matches('['));
+        let mut own = sections.filter(|it| it.starts_with(&format!("profile.{profile}]")));
+        own.any(|section| section.contains("recycle = \"whole\""))
+    }
+
     /// The processes that it has started, and their descendants, at this moment.
     #[must_use]
     pub fn census(&self) -> Census {

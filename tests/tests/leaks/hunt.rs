@@ -3,7 +3,7 @@
 
 use crate::residue::Residue;
 use crate::residues::{KINDS, PROCESSES};
-use crate::setting::{SHARED, Setting};
+use crate::setting::{AT_ONCE, SHARED, Setting};
 use nix::libc;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use zyg_tests::{Probe, Server, Setup, is_root, skip};
+use zyg_tests::{Probe, Server, Setup, eventually, is_root, skip};
 use zygote_client::{Client, Lease, LeaseOptions};
 
 const HELPERS: &str = include_str!("helpers.py");
@@ -24,8 +24,12 @@ const FOUND: &str = "found";
 /// The name under which a lease's portrait is among the findings.
 const PORTRAYED: &str = "portrait";
 
-/// Leases held at once: as many as the pool may have, so that no slot stays out of it.
-pub const AT_ONCE: usize = 4;
+/// The key by which zygotes are used again.
+pub const WHOLE: &str = "recycle = \"whole\"\n";
+
+/// The kinds of which planting or looking leaves something in the network, so that the zygote is not used
+/// again.
+const IN_THE_NETWORK: [&str; 3] = ["tcp", "sockets", "network"];
 
 /// Leases that look while one with residues of a kind lives.
 const BESIDE: usize = 1;
@@ -36,6 +40,8 @@ pub const AFTER: usize = 100;
 /// A server with one profile, and what its leases are shown.
 pub struct Hunt {
     setting: Setting,
+    /// Whether zygotes are used again, each of them if nothing is in the way.
+    again: bool,
     server: Server,
     client: Client,
     probe: Probe,
@@ -61,13 +67,16 @@ impl Hunt {
     /// in which nothing was planted.
     pub fn start(setting: Setting, keys: &str) -> Self {
         let shared = shared_files();
-        let server =
-            Setup::default().config(&setting.config(shared.path().to_str().unwrap(), keys)).start();
+        let again = keys.contains(WHOLE);
+        let min = if again { AT_ONCE } else { AT_ONCE / 2 };
+        let config = setting.config(shared.path().to_str().unwrap(), min, keys);
+        let server = Setup::default().config(&config).start();
         let fixture = fixture();
         let probe = probe(setting, &fixture);
         let client = server.client();
         let hunt = Self {
             setting,
+            again,
             server,
             client,
             probe,
@@ -128,7 +137,18 @@ impl Hunt {
         assert!(found.is_empty(), "{name}, {when}, lease {number}:\n{}", found.join("\n"));
         self.looked += leases.len();
         for lease in leases {
-            lease.release().unwrap();
+            self.end(lease);
+        }
+    }
+
+    /// Ends a lease. What may be used again is, if there is time for that.
+    fn end(&self, lease: Lease) {
+        lease.release().unwrap();
+        if self.again {
+            eventually("what becomes of the zygote", || {
+                let pools = self.client.status().unwrap().profiles;
+                pools.iter().all(|pool| pool.spawning + pool.dying == 0).then_some(())
+            });
         }
     }
 
@@ -166,16 +186,40 @@ impl Hunt {
             wrong.extend(self.plant(&lease, residues, &mut tally));
             let separate = |residue: &Residue| !residue.is_seen_beside(setting);
             self.look(BESIDE, &format!("beside the {kind}"), separate);
-            lease.release().unwrap();
+            self.end(lease);
             self.look(1, &format!("after the {kind}"), |_| true);
         }
         assert!(wrong.is_empty(), "{}:\n{}", setting.profile(), wrong.join("\n"));
         for _ in 0..AFTER / AT_ONCE {
             self.look(AT_ONCE, "after all", |_| true);
         }
+        if self.again {
+            wrong.extend(self.run_again());
+            assert!(wrong.is_empty(), "{}:\n{}", setting.profile(), wrong.join("\n"));
+        }
         let file = fs::read_to_string(self.fixture.path().join("file")).unwrap();
         assert_eq!(file, "original", "the host's own file");
         tally
+    }
+
+    /// Plants what leaves nothing in the network, kind by kind, in zygotes that are used again, each of
+    /// which then looks for it.
+    fn run_again(&mut self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let quiet: Vec<_> =
+            KINDS.into_iter().filter(|(kind, _)| !IN_THE_NETWORK.contains(kind)).collect();
+        for (kind, residues) in &quiet {
+            for _ in 0..AT_ONCE {
+                let lease = self.lease_to_plant_in();
+                wrong.extend(self.plant(&lease, residues, &mut Tally::default()));
+                self.end(lease);
+            }
+            let sought = |residue: &Residue| {
+                quiet.iter().any(|(_, of)| of.iter().any(|it| it.name == residue.name))
+            };
+            self.look(AT_ONCE, &format!("again after the {kind}"), sought);
+        }
+        wrong
     }
 
     /// Plants, and returns what the controls say that they should not: the same looks by whoever has
@@ -225,6 +269,15 @@ impl Hunt {
     /// How many leases have looked.
     pub fn looked(&self) -> usize {
         self.looked
+    }
+
+    /// How often a zygote was used again, by what the template has logged.
+    pub fn used_again(&self) -> usize {
+        let log = self.server.log();
+        let mut tallies = log.lines().filter_map(|line| {
+            line.split_once("zygotes: ")?.1.split_once(" used again")?.0.parse().ok()
+        });
+        tallies.next_back().unwrap_or_default()
     }
 
     /// How often each slot was filled, by what the server has logged.

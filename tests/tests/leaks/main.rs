@@ -13,9 +13,9 @@ mod residue;
 mod residues;
 mod setting;
 
-use hunt::{AFTER, AT_ONCE, Hunt};
+use hunt::{AFTER, Hunt, WHOLE};
 use residues::KINDS;
-use setting::Setting;
+use setting::{AT_ONCE, Setting};
 use std::collections::BTreeSet;
 use zyg_tests::is_root;
 
@@ -27,7 +27,7 @@ struct Least {
 }
 
 /// Hunts in a profile with further keys.
-fn hunt(setting: Setting, keys: &str, least: &Least) {
+fn hunt(setting: Setting, keys: &str, least: &Least) -> Hunt {
     let mut hunt = Hunt::start(setting, keys);
     let tally = hunt.run();
     let slots = hunt.slots();
@@ -50,6 +50,7 @@ fn hunt(setting: Setting, keys: &str, least: &Least) {
     filled.sort_unstable_by(|a, b| b.cmp(a));
     let seldom = filled.get(AT_ONCE - 1).copied().unwrap_or_default();
     assert!(seldom >= AFTER / AT_ONCE, "slots do not come around: {slots:?}");
+    hunt
 }
 
 #[test]
@@ -60,6 +61,15 @@ fn nothing_is_left_in_default() {
 #[test]
 fn nothing_is_left_where_nothing_is_recycled() {
     hunt(Setting::Default, "recycle = \"none\"\n", &Least { root: 156, user: 153 });
+}
+
+#[test]
+fn nothing_is_left_where_zygotes_are_used_again() {
+    let hunt = hunt(Setting::Default, WHOLE, &Least { root: 156, user: 153 });
+    let again = hunt.used_again();
+    println!("{again} times a zygote was used again");
+    // Of those that had residues of a quiet kind, most have nothing of which init is a witness.
+    assert!(again >= 60, "{again} times a zygote was used again");
 }
 
 #[test]

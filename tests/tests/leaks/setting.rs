@@ -58,8 +58,9 @@ const CAPABILITIES: &str = r#"["chown", "dac_override", "dac_read_search", "fown
 /// Where leases see a directory of the host, for locks to hang on.
 pub const SHARED: &str = "/tmp/shared";
 
-/// A pool of four, so that each slot comes around every fourth lease.
-const POOL: &str = "pool = { min = 2, max = 4 }\n";
+/// Leases held at once: as many as the pool may have, so that no slot stays out of it and each comes
+/// around every fourth lease.
+pub const AT_ONCE: usize = 4;
 
 impl Setting {
     /// The name of its profile.
@@ -75,11 +76,13 @@ impl Setting {
         }
     }
 
-    /// The server's configuration, with further keys of the profile. Where a client may bind nothing
-    /// itself, the profile shows the directory `shared` of the host.
-    pub fn config(self, shared: &str, keys: &str) -> String {
-        let profile = self.profile();
-        let mut config = format!("[profile.{profile}]\n{POOL}{keys}{}", self.keys());
+    /// The server's configuration, with so many zygotes that are always there and further keys of the
+    /// profile. Where a client may bind nothing itself, the profile shows the directory `shared` of the
+    /// host.
+    pub fn config(self, shared: &str, min: usize, keys: &str) -> String {
+        let (profile, own) = (self.profile(), self.keys());
+        let mut config =
+            format!("[profile.{profile}]\npool = {{ min = {min}, max = {AT_ONCE} }}\n{keys}{own}");
         if !self.takes_binds() {
             config.push_str(&format!(
                 "bind = [{{ source = {shared:?}, target = {SHARED:?}, read_only = true }}]\n"

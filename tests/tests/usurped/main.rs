@@ -8,6 +8,7 @@
 //! on a server of root's, else the caller's own.
 #![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 
+mod again;
 mod channel;
 mod descriptors;
 mod floods;

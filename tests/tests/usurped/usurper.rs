@@ -41,11 +41,16 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
-        let setup = Setup::default().config(
+        Self::with("")
+    }
+
+    /// The same with further keys of the usurped profile.
+    pub fn with(keys: &str) -> Self {
+        let setup = Setup::default().config(&format!(
             "[server]\nsocket_mode = \"0666\"\n\
              [profile.default.pool]\nmin = 1\nmax = 4\n\
-             [profile.usurped]\npool = { min = 0, max = 8, learn = false }\n",
-        );
+             [profile.usurped]\npool = {{ min = 0, max = 8, learn = false }}\n{keys}"
+        ));
         let server = setup.start_warm();
         // The directory is the test's own user's alone otherwise.
         fs::set_permissions(server.directory(), fs::Permissions::from_mode(0o711)).unwrap();
@@ -200,7 +205,7 @@ impl<'a> Usurper<'a> {
         let pid = template_of(server, USURPED, uid);
         let mut template = take_over(pid).unwrap();
         let mut sockets = template.sockets();
-        assert!(sockets.len() <= 2, "a template has its link, and one to its stock");
+        assert!(sockets.len() <= 3, "a template has its link, and one or two to its stock");
         // It had this one from the first.
         let link = Raw::of(sockets.remove(0));
         let requests = Cell::new(1);

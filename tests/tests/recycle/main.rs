@@ -1,8 +1,11 @@
-//! A network namespace is used again if it tells what a new one tells, and never otherwise.
+//! A network namespace is used again if it tells what a new one tells, and never otherwise; and so is a
+//! zygote as a whole ([`whole`]).
 //!
 //! A namespace is known by its cookie (`SO_NETNS_COOKIE`, Linux 5.14), which never comes again, unlike
 //! the number of its inode.
 #![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
+
+mod whole;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
