@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use zyg_protocol::message::Bytes;
 
 /// Changes to be made to what the caller has.
@@ -32,11 +32,15 @@ impl Environment {
         self.changes.clear();
     }
 
-    /// What comes of `inherited`, `KEY=value` each, in the order of the keys.
+    /// What comes of `inherited`, `KEY=value` each; with changes in the order of the keys, as with
+    /// `std::process::Command`.
     pub(crate) fn resolve(
         &self,
         inherited: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Vec<Bytes> {
+        if self.changes.is_empty() && !self.cleared {
+            return inherited.into_iter().map(|(key, value)| pair(&key, &value)).collect();
+        }
         let mut variables = BTreeMap::new();
         if !self.cleared {
             variables.extend(inherited);
@@ -47,13 +51,13 @@ impl Environment {
                 None => variables.remove(key),
             };
         }
-        variables.into_iter().map(|(key, value)| pair(key, &value)).collect()
+        variables.into_iter().map(|(key, value)| pair(&key, &value)).collect()
     }
 }
 
-fn pair(key: OsString, value: &OsStr) -> Bytes {
-    let mut pair = key.into_vec();
-    pair.reserve_exact(1 + value.len());
+fn pair(key: &OsStr, value: &OsStr) -> Bytes {
+    let mut pair = Vec::with_capacity(key.len() + 1 + value.len());
+    pair.extend_from_slice(key.as_bytes());
     pair.push(b'=');
     pair.extend_from_slice(value.as_bytes());
     Bytes::from(pair)
