@@ -18,5 +18,5 @@ pub mod systemd;
 pub mod template;
 
 pub use sys::descriptors::{close_stdin, take_inherited as inherited_descriptor};
-pub use sys::process::{daemonize, open as process_descriptor, take_default_action};
+pub use sys::process::{daemonize, ignores, open as process_descriptor, take_default_action};
 pub use sys::tty::{set_size as set_terminal_size, size as terminal_size};

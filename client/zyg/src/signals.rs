@@ -8,8 +8,6 @@ use signal_hook::consts::{
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::net::UnixStream;
 use zygote_client::Scope;
 
@@ -28,8 +26,7 @@ impl Signals {
     /// To be called before the command starts, so that none that is meant for it ends zyg instead.
     pub fn install() -> std::io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
-        let ignored = ignored();
-        let taken = FORWARDED.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+        let taken = FORWARDED.into_iter().filter(|signal| !zygote::ignores(*signal));
         let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), taken)?;
         Ok(Self { delivery })
     }
@@ -74,17 +71,4 @@ impl Signals {
         }
         Ok(())
     }
-}
-
-/// The set of ignored signals, one bit each from 1 on (proc_pid_status(5)).
-fn ignored() -> u64 {
-    // Room for all of it: it is made anew for each read.
-    let mut status = String::with_capacity(4096);
-    let read =
-        File::open("/proc/self/status").and_then(|mut file| file.read_to_string(&mut status));
-    if read.is_err() {
-        return 0;
-    }
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

@@ -351,6 +351,16 @@ pub fn take_default_action(signal: Signal) -> Result<(), Errno> {
     raised
 }
 
+/// Whether the process ignores a signal (sigaction(2)).
+#[must_use]
+pub fn ignores(signal: libc::c_int) -> bool {
+    // SAFETY: all of sigaction is integers and pointers, for which zero is a value.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: changes nothing, and writes to a structure that outlives the call.
+    let read = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+    read == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
 /// Which side of a fork runs.
 #[derive(Debug)]
 pub enum Forked {
@@ -443,6 +453,18 @@ mod tests {
             stand_back();
             assert_ne!(own(), idle);
         });
+    }
+
+    #[test]
+    fn an_ignored_signal_is_told_from_others() {
+        use nix::sys::signal::{SigHandler, Signal, signal};
+        assert!(!ignores(libc::SIGURG));
+        // SAFETY: no handler runs.
+        unsafe { signal(Signal::SIGURG, SigHandler::SigIgn) }.unwrap();
+        assert!(ignores(libc::SIGURG));
+        // SAFETY: as above.
+        unsafe { signal(Signal::SIGURG, SigHandler::SigDfl) }.unwrap();
+        assert!(!ignores(libc::SIGURG));
     }
 
     #[test]
