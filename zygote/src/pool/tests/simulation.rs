@@ -147,8 +147,8 @@ impl World {
         let clock = self.now + self.skew;
         let deadline = self.watched.policy.next_deadline();
         let wake = deadline.map(|deadline| self.now + (deadline.0.saturating_sub(clock)));
-        // What is left to be settled the server settles within a millisecond, and nothing before.
-        let wake = if self.watched.unsettled { Some(self.now + ms(1)) } else { wake };
+        // What is left to be settled the server settles within 4 ms, and nothing before.
+        let wake = if self.watched.unsettled { Some(self.now + ms(4)) } else { wake };
         let planned = self.agenda.first_key_value().map(|(&(at, _), _)| at);
         match (planned, wake) {
             (None, None) => return false,
