@@ -118,6 +118,15 @@ impl Channel {
         self.mailbox.expect(answer)
     }
 
+    /// As [`Mailbox::expect_all`].
+    pub(crate) fn expect_all<const N: usize>(
+        &self,
+        first: Answer,
+        others: [Answer; N],
+    ) -> Awaited<FromInit> {
+        self.mailbox.expect_all(first, others.into_iter())
+    }
+
     /// Sends what init must put in place first; answered under [`Answer::Preparation`].
     pub(crate) fn prepare(&self, prepare: Prepare, trees: &[OwnedFd]) -> Result<(), LeaseError> {
         let mut buffer = Vec::new();

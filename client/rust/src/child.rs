@@ -235,7 +235,7 @@ impl Child {
 
 /// The wait status (waitpid(2)) that a parent would have seen. A signal number that is none would
 /// read as something else there.
-fn exit_status(reported: Reported) -> Result<ExitStatus, LeaseError> {
+pub(crate) fn exit_status(reported: Reported) -> Result<ExitStatus, LeaseError> {
     const SIGNAL_MAX: i32 = 64;
     const CORE_DUMPED: i32 = 0x80;
     match reported {
@@ -250,7 +250,7 @@ fn exit_status(reported: Reported) -> Result<ExitStatus, LeaseError> {
 }
 
 /// Reads two streams to their ends, whichever has something to read.
-fn read_both(streams: [Option<OwnedFd>; 2]) -> io::Result<[Vec<u8>; 2]> {
+pub(crate) fn read_both(streams: [Option<OwnedFd>; 2]) -> io::Result<[Vec<u8>; 2]> {
     let mut files = streams.map(|stream| stream.map(File::from));
     let mut contents = [Vec::new(), Vec::new()];
     let mut chunk = vec![0; CHUNK_BYTES];

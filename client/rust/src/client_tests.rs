@@ -296,7 +296,10 @@ fn the_leases_end_is_known_to_every_waiter_at_once() {
         let error = child.wait().unwrap_err();
         assert!(error.to_string().starts_with("the server ended the lease"), "{error}");
         let error = lease.command("true").status().unwrap_err();
-        assert!(matches!(error, RunError::Spawn(SpawnError::Lease(LeaseError::Ended))));
+        assert!(matches!(error, RunError::Lease(LeaseError::Ended)));
+        assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::ConnectionAborted);
+        let error = lease.command("true").spawn().unwrap_err();
+        assert!(matches!(error, SpawnError::Lease(LeaseError::Ended)));
         assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::ConnectionAborted);
         server.join().unwrap();
         lease.release().unwrap();

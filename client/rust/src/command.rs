@@ -52,7 +52,7 @@ pub enum RunError {
     /// It was not started.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
-    /// Its end is not known.
+    /// Its end is not known, nor, if nobody was to be told, whether it was started.
     #[error(transparent)]
     Lease(#[from] LeaseError),
     /// Its output could not be read.
@@ -214,7 +214,10 @@ impl<'lease> Command<'lease> {
     /// # Errors
     /// [`RunError`].
     pub fn status(&mut self) -> Result<ExitStatus, RunError> {
-        Ok(self.spawn()?.wait()?)
+        if self.tty.is_some() {
+            return Ok(self.spawn()?.wait()?);
+        }
+        Ok(self.run([Stdio::inherit(), Stdio::inherit(), Stdio::inherit()], false)?.status)
     }
 
     /// Runs the command to its end and collects what it prints. About standard input nothing
@@ -223,7 +226,10 @@ impl<'lease> Command<'lease> {
     /// # Errors
     /// [`RunError`].
     pub fn output(&mut self) -> Result<Output, RunError> {
-        let child = self.spawn_with([Stdio::null(), Stdio::piped(), Stdio::piped()])?;
-        child.wait_with_output()
+        let defaults = [Stdio::null(), Stdio::piped(), Stdio::piped()];
+        if self.tty.is_some() {
+            return self.spawn_with(defaults)?.wait_with_output();
+        }
+        self.run(defaults, true)
     }
 }

@@ -2,14 +2,15 @@
 //! descriptors, and init's answer awaited.
 
 use crate::channel::{Answer, LeaseError, SendError};
-use crate::child::{Child, Streams};
-use crate::command::Command;
+use crate::child::{Child, Streams, exit_status, read_both};
+use crate::command::{Command, RunError};
 use crate::stdio::{Passed, Stdio, Stream};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::process::Output;
 use std::sync::Arc;
 use zyg_protocol::limits::{EXEC_BYTES_MAX, EXEC_DESCRIPTORS_MAX, TARGET_DESCRIPTOR_MAX};
 use zyg_protocol::message::{Bytes, CommandId, Exec, Failure, FromInit};
@@ -118,6 +119,48 @@ impl Command<'_> {
     pub(crate) fn spawn_with(&self, defaults: [Stdio; 3]) -> Result<Child, SpawnError> {
         let channel = self.lease.channel();
         let number = channel.number();
+        let mut started = channel.expect(Answer::Start(number));
+        let ended = channel.expect(Answer::End(number));
+        let ours = self.send(number, defaults, false)?;
+        let mail = started.wait().map_err(LeaseError::from)?;
+        let (pid, terminal) = self.judge_start(mail.message, mail.descriptors)?;
+        Ok(Child::new(Arc::clone(channel), number, pid, ended, Streams { ours, terminal }))
+    }
+
+    /// Runs the command to its end, without a word of its start. Returns what it prints if that is
+    /// to be collected.
+    pub(crate) fn run(&self, defaults: [Stdio; 3], collect: bool) -> Result<Output, RunError> {
+        let channel = self.lease.channel();
+        let number = channel.number();
+        let (start, end) = (Answer::Start(number), Answer::End(number));
+        let mut outcome = channel.expect_all(end, [start]);
+        let [input, mut out, mut err] = self.send(number, defaults, true)?;
+        // A command that reads to the end shall come to it.
+        drop(input);
+        let [stdout, stderr] = if collect {
+            read_both([out.take(), err.take()]).map_err(RunError::Output)?
+        } else {
+            [Vec::new(), Vec::new()]
+        };
+        loop {
+            let mail = outcome.wait().map_err(LeaseError::from)?;
+            if let FromInit::Exited { status, .. } = mail.message {
+                return Ok(Output { status: exit_status(status)?, stdout, stderr });
+            }
+            // Of a start nobody wants to know.
+            self.judge_start(mail.message, mail.descriptors)?;
+        }
+    }
+
+    /// Sends the request, with `defaults` for the streams about which nothing was said. Returns our
+    /// ends of the streams.
+    fn send(
+        &self,
+        number: CommandId,
+        defaults: [Stdio; 3],
+        quiet: bool,
+    ) -> Result<[Option<OwnedFd>; 3], SpawnError> {
+        let channel = self.lease.channel();
         let standard = (io::stdin(), io::stdout(), io::stderr());
         let inherited = [standard.0.as_fd(), standard.1.as_fd(), standard.2.as_fd()];
         let mut ours = [None, None, None];
@@ -136,16 +179,13 @@ impl Command<'_> {
         );
         check_descriptors(&passed)?;
 
-        let exec = self.exec(number, passed.iter().map(|(to, _)| *to).collect())?;
-        let mut started = channel.expect(Answer::Start(number));
-        let ended = channel.expect(Answer::End(number));
+        let mut exec = self.exec(number, passed.iter().map(|(to, _)| *to).collect())?;
+        exec.quiet = quiet;
         let descriptors: Vec<_> = passed.iter().map(|(_, from)| from.as_fd()).collect();
         channel.exec(exec, &descriptors)?;
         // The command's ends of the pipes: while we hold them, no end of file is ever seen.
         drop(passed);
-        let mail = started.wait().map_err(LeaseError::from)?;
-        let (pid, terminal) = self.judge_start(mail.message, mail.descriptors)?;
-        Ok(Child::new(Arc::clone(channel), number, pid, ended, Streams { ours, terminal }))
+        Ok(ours)
     }
 
     fn judge_start(
@@ -192,6 +232,7 @@ impl Command<'_> {
             rlimits: self.rlimits.clone(),
             umask: self.umask,
             sweep: self.sweep,
+            quiet: false,
         })
     }
 

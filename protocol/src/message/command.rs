@@ -67,6 +67,9 @@ pub struct Exec {
     pub umask: Option<u32>,
     /// End everything else in the environment when this command ends, before its end is reported.
     pub sweep: bool,
+    /// Do not report `Started`: who waits for the end alone is not woken twice. With `tty` it is
+    /// reported all the same, since the terminal rides along.
+    pub quiet: bool,
 }
 
 /// A terminal's size in character cells.

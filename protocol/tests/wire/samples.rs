@@ -210,6 +210,7 @@ fn exec() -> Exec {
         rlimits: vec![Rlimit { resource: 7, soft: 1024, hard: u64::MAX }],
         umask: Some(0o077),
         sweep: true,
+        quiet: true,
     }
 }
 

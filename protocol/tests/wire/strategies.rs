@@ -161,11 +161,27 @@ pub fn exec() -> impl Strategy<Value = Exec> {
     (
         (any::<u32>(), bytes(), vec(bytes(), 0..6), vec(bytes(), 0..6), option::of(bytes())),
         (vec(any::<i32>(), 0..8), option::of(tty), vec(rlimit, 0..4)),
-        any::<(Option<u32>, bool)>(),
+        any::<(Option<u32>, bool, bool)>(),
     )
         .prop_map(
-            |((command, program, argv, env, cwd), (descriptors, tty, rlimits), (umask, sweep))| {
-                Exec { command, program, argv, env, cwd, descriptors, tty, rlimits, umask, sweep }
+            |(
+                (command, program, argv, env, cwd),
+                (descriptors, tty, rlimits),
+                (umask, sweep, quiet),
+            )| {
+                Exec {
+                    command,
+                    program,
+                    argv,
+                    env,
+                    cwd,
+                    descriptors,
+                    tty,
+                    rlimits,
+                    umask,
+                    sweep,
+                    quiet,
+                }
             },
         )
 }

@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Command;
 use zyg_protocol::message::{Refusal, Reply, Request};
 use zyg_tests::{Baseline, Echo, Raw, Server, eventually, is_root, wait_readable};
-use zygote_client::{AcquireError, Denial, Lease, LeaseError, RunError, SpawnError};
+use zygote_client::{AcquireError, Denial, Lease, LeaseError, RunError};
 
 /// Changes a soft limit of a running process (prlimit(1)), `SOFT:` or `SOFT:HARD`.
 fn limit(pid: Pid, option: &str, limit: &str) {
@@ -200,7 +200,7 @@ fn descriptors_beyond_what_a_zygote_may_have_end_its_lease_alone() {
     };
     assert!(with(20).unwrap().success());
     let refused = with(45).unwrap_err();
-    assert!(matches!(refused, RunError::Spawn(SpawnError::Lease(LeaseError::Ended))), "{refused}");
+    assert!(matches!(refused, RunError::Lease(LeaseError::Ended)), "{refused}");
     echo.assert_answers();
     drop((lease, echo, bystander));
     baseline.assert_restored();

@@ -120,7 +120,7 @@ fn after_a_command_has_ended() {
     kill_server(&mut server, || {});
     wait_readable(lease.pidfd(), "the end of the environment");
     let refused = soon("another command", move || lease.command("true").status().unwrap_err());
-    assert!(matches!(refused, RunError::Spawn(_)), "{refused}");
+    assert!(matches!(refused, RunError::Lease(_)), "{refused}");
     assert_eq!(refused.to_string(), LeaseError::Ended.to_string());
     assert_replaceable(&server);
 }

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use zyg_protocol::limits::{EXEC_BYTES_MAX, PATH_BYTES_MAX, TARGET_DESCRIPTOR_MAX};
-use zyg_protocol::message::{Bytes, Exec, FromInit, Rlimit, Step, ToInit};
+use zyg_protocol::message::{Bytes, Exec, FromInit, Rlimit, Step, ToInit, TtySize};
 use zyg_tests::{RawLease, bytes_of};
 
 /// What is answered: step and error number.
@@ -112,6 +112,23 @@ fn descriptors_and_their_numbers_must_match() {
             lease.init.from_init(),
             Some(FromInit::Exited { status: zyg_protocol::message::ExitStatus::Code(0), .. })
         ));
+        assert_still_good(&lease);
+    });
+}
+
+#[test]
+fn of_a_quiet_start_nothing_is_said_but_with_a_terminal() {
+    beside_a_bystander(|_, _, lease| {
+        let quiet = |args: &[&str]| Exec { quiet: true, ..exec(1, args) };
+        let next = || lease.init.from_init().unwrap();
+        lease.init.tell(&ToInit::Exec(quiet(&["true"])));
+        assert!(matches!(next(), FromInit::Exited { command: 1, .. }));
+        let missing = failure(&lease, &ToInit::Exec(quiet(&["/no/such/program"])), &[]);
+        assert_eq!(missing, (Step::Execute, libc::ENOENT));
+        let size = TtySize { rows: 24, columns: 80 };
+        lease.init.tell(&ToInit::Exec(Exec { tty: Some(size), ..quiet(&["true"]) }));
+        assert!(matches!(next(), FromInit::Started { command: 1, .. }));
+        assert!(matches!(next(), FromInit::Exited { command: 1, .. }));
         assert_still_good(&lease);
     });
 }

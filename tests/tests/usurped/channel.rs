@@ -54,9 +54,20 @@ type Lines<'a> = &'a (dyn Fn(&Raw, u32) + Sync);
 /// Whether that is what has to become of it.
 type Verdict = fn(&Outcome) -> bool;
 
+/// What an init says is named, and what becomes of it.
+type Line<'a> = (&'a str, Lines<'a>, Verdict);
+
 /// Plays each scene on a lease of its own: a command is started, the init answers so, and in the end
-/// hangs up. Returns what becomes of the command.
-fn play(scenes: &[(&str, Lines<'_>, Verdict)]) {
+/// hangs up.
+fn play(scenes: &[Line<'_>]) {
+    play_with(scenes, |command| {
+        let mut child = command.spawn().map_err(|error| error.to_string())?;
+        child.wait().map_err(|error| error.to_string())
+    });
+}
+
+/// The same where the command is run like this.
+fn play_with(scenes: &[Line<'_>], run: fn(&mut zygote_client::Command<'_>) -> Outcome) {
     let (scene, standins) = (Scene::new(), Standins::new());
     let bystander = scene.server.client();
     let kept = bystander.lease().unwrap();
@@ -65,8 +76,7 @@ fn play(scenes: &[(&str, Lines<'_>, Verdict)]) {
         let (lease, channel) = play.lease();
         let running = std::thread::spawn(move || {
             let mut command = lease.command("x");
-            command.stdin(zygote_client::Stdio::null());
-            command.status().map_err(|error| error.to_string())
+            run(command.stdin(zygote_client::Stdio::null()))
         });
         let command = heard_of(&channel);
         say(&channel, command);
@@ -231,6 +241,39 @@ fn descriptors_ride_along_where_they_were_asked_for_alone() {
         ),
         ("with nobody's end", &|init, command| many(init, &exited(command + 1), 1), is_malformed),
     ]);
+}
+
+#[test]
+fn who_waits_for_the_end_alone_is_told_of_it_or_of_a_failure() {
+    let null = File::open("/dev/null").unwrap();
+    let scenes: &[Line<'_>] = &[
+        ("the control: the end", &|init, command| init.say(&exited(command)), is_three),
+        (
+            "a start as well",
+            &|init, command| {
+                init.say(&started(command));
+                init.say(&exited(command));
+            },
+            is_three,
+        ),
+        ("a start alone", &|init, command| init.say(&started(command)), is_ended),
+        ("a failure", &|init, command| init.say(&failed(command, b"")), is_plain_error),
+        (
+            "a start and a failure",
+            &|init, command| {
+                init.say(&started(command));
+                init.say(&failed(command, b""));
+            },
+            |outcome| is_plain_error(outcome) || is_malformed(outcome),
+        ),
+        (
+            "a terminal that nobody wanted",
+            &|init, command| init.say_with(&started(command), &[null.as_fd()]),
+            is_malformed,
+        ),
+        ("nothing", &|_, _| {}, is_ended),
+    ];
+    play_with(scenes, |command| command.status().map_err(|error| error.to_string()));
 }
 
 #[test]

@@ -32,10 +32,11 @@ impl Init<'_> {
         }
     }
 
-    /// Runs a command, and reports that it runs or why it does not.
+    /// Runs a command, and reports that it runs, if that is wanted, or why it does not.
     pub(super) fn exec(&mut self, exec: Exec, descriptors: Vec<OwnedFd>) {
-        let command = exec.command;
+        let (command, quiet) = (exec.command, exec.quiet);
         match self.start(exec, descriptors) {
+            Ok((_, None)) if quiet => {}
             Ok((pid, master)) => self.reply(&FromInit::Started { command, pid }, master),
             Err(failure) => self.fail(command, failure),
         }
