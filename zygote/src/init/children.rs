@@ -5,6 +5,7 @@ use super::EVERYONE;
 use crate::sys::process::{Ended, Reaped, reap};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::collections::VecDeque;
 use std::time::Instant;
 use zyg_protocol::message::{CommandId, FromInit};
 
@@ -20,7 +21,7 @@ struct Running {
 pub(super) struct Children {
     running: Vec<Running>,
     /// Reports held back until every process here has ended.
-    held: Vec<FromInit>,
+    held: VecDeque<FromInit>,
     sweeping: bool,
 }
 
@@ -42,24 +43,29 @@ impl Children {
         self.running.iter().find(|running| running.command == command).map(|running| running.pid)
     }
 
-    /// Takes every process that has ended and returns what is to be told about it. While the
-    /// environment is swept nothing is told before the last process is gone.
-    pub fn reap(&mut self) -> Vec<FromInit> {
+    /// Takes processes that have ended until one is to be told of. While the environment is swept
+    /// nothing is told before the last process is gone.
+    pub fn reap(&mut self) -> Option<FromInit> {
         loop {
+            if !self.sweeping
+                && let Some(end) = self.held.pop_front()
+            {
+                return Some(end);
+            }
             match reap() {
                 Reaped::Ended(ended) => self.note(ended),
                 Reaped::Running => {
                     if self.sweeping {
                         // Again, for those that were forked meanwhile.
                         let _ = kill(EVERYONE, Signal::SIGKILL);
-                        return Vec::new();
                     }
-                    return std::mem::take(&mut self.held);
+                    return None;
                 }
-                Reaped::None => {
+                Reaped::None if self.held.is_empty() => {
                     self.sweeping = false;
-                    return std::mem::take(&mut self.held);
+                    return None;
                 }
+                Reaped::None => self.sweeping = false,
             }
         }
     }
@@ -72,6 +78,10 @@ impl Children {
         let mut usage = ended.usage;
         usage.wall_us = running.started.elapsed().as_micros() as u64;
         self.sweeping |= running.sweep;
-        self.held.push(FromInit::Exited { command: running.command, status: ended.status, usage });
+        self.held.push_back(FromInit::Exited {
+            command: running.command,
+            status: ended.status,
+            usage,
+        });
     }
 }

@@ -11,14 +11,37 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
-use zyg_protocol::codec::decode;
-use zyg_protocol::limits::{COMMANDS_MAX, EXEC_BYTES_MAX, TARGET_DESCRIPTOR_MAX};
-use zyg_protocol::message::{Bytes, CommandId, Exec, Failure, FromInit, Step};
+use zyg_protocol::codec::{decode, encode};
+use zyg_protocol::limits::{
+    COMMANDS_MAX, EXEC_BYTES_MAX, MESSAGE_BYTES_MAX, TARGET_DESCRIPTOR_MAX,
+};
+use zyg_protocol::message::{Bytes, CommandId, Exec, Failure, FromInit, Step, ToInit};
 
 /// How a command found its terminal, where init's own devpts has it.
 const MULTIPLEXER: &std::ffi::CStr = c"/dev/pts/ptmx";
 
 impl Init<'_> {
+    /// Does what the client of the first command would have to wait for: gets the memory for a request,
+    /// has the kernel give pages to it and to what handles it.
+    pub(super) fn rehearse(&mut self) {
+        /// Of an environment as programs have it.
+        const VARIABLES: usize = 32;
+        let word = Bytes::from(&[b'='; 32][..]);
+        let exec = Exec {
+            program: word.clone(),
+            argv: vec![word.clone()],
+            env: vec![word; VARIABLES],
+            ..Exec::default()
+        };
+        self.buffer.reserve(MESSAGE_BYTES_MAX);
+        if encode(&ToInit::Exec(exec), &mut self.buffer).is_ok()
+            && let Ok(ToInit::Exec(exec)) = decode(&self.buffer)
+        {
+            let _ = prepare(exec, Vec::new());
+        }
+        self.stack.get_or_insert_default().touch();
+    }
+
     /// Runs a command whose request lies in a memfd.
     pub(super) fn exec_stored(&mut self, command: CommandId, mut descriptors: Vec<OwnedFd>) {
         let exec = match descriptors.pop() {

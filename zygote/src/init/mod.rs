@@ -82,7 +82,7 @@ pub(crate) fn main(sockets: [BorrowedFd<'_>; 3], setup: &Setup<'_>) -> ! {
     drop(clients);
     match ready {
         Ok(setup::Made { layers, signals, ground }) => {
-            let init = Init {
+            let mut init = Init {
                 setup,
                 lifeline,
                 channel,
@@ -97,6 +97,7 @@ pub(crate) fn main(sockets: [BorrowedFd<'_>; 3], setup: &Setup<'_>) -> ! {
                 env: setup.recipe.env.clone(),
                 prepared: Preparation::Open,
             };
+            init.rehearse();
             init.serve()
         }
         Err(failure) => {
@@ -255,9 +256,10 @@ impl Init<'_> {
     }
 
     fn reap(&mut self) {
-        while let Ok(Some(_)) = self.signals.read_signal() {}
-        for message in self.children.reap() {
-            self.reply(&message, None);
+        // Pending once, however many have ended (signal(7)); again from here on for whoever ends later.
+        let _ = self.signals.read_signal();
+        while let Some(end) = self.children.reap() {
+            self.reply(&end, None);
         }
     }
 

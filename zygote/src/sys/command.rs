@@ -247,6 +247,15 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 #[derive(Debug)]
 pub struct Stack(Pages);
 
+impl Stack {
+    /// Has the kernel give it the page that every child needs.
+    pub fn touch(&mut self) {
+        if let Some(first) = self.0.last_mut() {
+            *first = 0;
+        }
+    }
+}
+
 impl Default for Stack {
     fn default() -> Self {
         Self(Pages::zeroed(STACK_BYTES))
