@@ -76,12 +76,12 @@ fn seed() -> u64 {
 }
 
 /// The configuration with this number. The even ones are the same; both profiles shrink to their
-/// `min` at once when nobody asks.
+/// `min` at once when nobody asks. In one of the profiles zygotes are used again.
 fn config(number: u64) -> String {
     let (name, min, max) = if number.is_multiple_of(2) { ("even", 4, 48) } else { ("odd", 6, 32) };
     format!(
         "[server]\nzygotes_max = 64\n[profile.default]\nhostname = \"{name}\"\n{}idle = \"20ms\"\n\
-         [profile.other]\nhostname = \"other\"\n\
+         [profile.other]\nhostname = \"other\"\nrecycle = \"whole\"\n\
          pool = {{ min = 2, max = 16, idle = \"20ms\" }}\n",
         pool(min, max)
     )
