@@ -25,6 +25,7 @@ mod templates;
 mod tokens;
 mod visible;
 mod wire;
+mod zygotes;
 
 pub use listener::{ListenError, Listener};
 
