@@ -34,9 +34,12 @@ socket.create_connection(listener.getsockname())";
 
 const ABOUT_ITSELF: &str = "result = os.readlink('/proc/self/ns/net')";
 
+/// The process, once it leads its own session. It has its name from the first, and a moment later the
+/// kernel is told to end it with its template, also where it is stopped (PR_SET_PDEATHSIG).
 fn stock_of(server: &Server) -> Pid {
     eventually("a process that makes network namespaces", || {
-        server.processes_named(STOCK).first().copied()
+        let leads = |stock: &Pid| nix::unistd::getsid(Some(*stock)) == Ok(*stock);
+        server.processes_named(STOCK).first().copied().filter(leads)
     })
 }
 
