@@ -16,6 +16,7 @@ pub mod server;
 mod sys;
 pub mod systemd;
 pub mod template;
+pub mod users;
 
 pub use sys::descriptors::{close_stdin, take_inherited as inherited_descriptor};
 pub use sys::process::{daemonize, ignores, open as process_descriptor, take_default_action};

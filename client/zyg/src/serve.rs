@@ -73,9 +73,9 @@ fn listen(serve: &Serve, config: &Config) -> anyhow::Result<Listener> {
 fn open_to(path: &Path, config: &Config) -> anyhow::Result<()> {
     let root = nix::unistd::getuid().is_root();
     if let Some(group) = &config.server.socket_group {
-        let known = nix::unistd::Group::from_name(group).ok().flatten();
-        let gid = known.with_context(|| format!("there is no group {group} (socket_group)"))?.gid;
-        std::os::unix::fs::chown(path, None, Some(gid.as_raw()))
+        let known = zygote::users::group_named(group);
+        let gid = known.with_context(|| format!("there is no group {group} (socket_group)"))?;
+        std::os::unix::fs::chown(path, None, Some(gid))
             .with_context(|| format!("failed to give {} to group {group}", path.display()))?;
     }
     let by_group = config.server.socket_group.as_ref().map(|_| 0o660);

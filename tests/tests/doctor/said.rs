@@ -1,6 +1,6 @@
 //! The program in a place of its own, and what it said.
 
-use nix::unistd::{User, getuid};
+use nix::unistd::getuid;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -109,5 +109,5 @@ impl Said {
 }
 
 pub fn user_name() -> String {
-    User::from_uid(getuid()).unwrap().unwrap().name
+    zygote::users::with_uid(getuid().as_raw()).unwrap().name
 }

@@ -13,7 +13,7 @@ fn in_home() -> TempDir {
 }
 
 fn home() -> PathBuf {
-    nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap().unwrap().dir
+    zygote::users::with_uid(nix::unistd::getuid().as_raw()).unwrap().home
 }
 
 /// Only `/tmp` is private, so that the user's own home is one of the host's read-only directories.

@@ -73,7 +73,7 @@ fn a_socket_below_a_layered_home_does_not_answer() {
     // through (unix(7)); an overlay's inode is not the one that the host has bound.
     let server = Server::start();
     let lease = server.client().lease().unwrap();
-    let home = nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap().unwrap().dir;
+    let home = zygote::users::with_uid(nix::unistd::getuid().as_raw()).unwrap().home;
     let directory = tempfile::Builder::new().prefix(".zyg-test-").tempdir_in(home).unwrap();
     let path = directory.path().join("s");
     let _listener = UnixListener::bind(&path).unwrap();

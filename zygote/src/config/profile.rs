@@ -1,6 +1,7 @@
 //! What a profile says, inherited keys and defaults filled in: plain values, each documented with its
 //! key.
 
+use crate::users;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -349,7 +350,7 @@ impl Profile {
         if self.allow_uids.is_empty() && self.allow_gids.is_empty() {
             return true;
         }
-        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+        let user = users::with_uid(uid);
         let is_user = |principal: &Principal| match principal {
             Principal::Id(id) => *id == uid,
             Principal::Name(name) => user.as_ref().is_some_and(|user| user.name == *name),
@@ -358,14 +359,11 @@ impl Profile {
             return true;
         }
         let Some(user) = &user else { return false };
-        let Ok(name) = std::ffi::CString::new(user.name.as_str()) else { return false };
-        let groups = nix::unistd::getgrouplist(&name, user.gid).unwrap_or_default();
+        let groups = users::groups_of(&user.name, user.gid);
         self.allow_gids.iter().any(|principal| {
             let gid = match principal {
-                Principal::Id(id) => Some(nix::unistd::Gid::from_raw(*id)),
-                Principal::Name(name) => {
-                    nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid)
-                }
+                Principal::Id(id) => Some(*id),
+                Principal::Name(name) => users::group_named(name),
             };
             gid.is_some_and(|gid| groups.contains(&gid))
         })

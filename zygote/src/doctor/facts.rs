@@ -1,7 +1,8 @@
 //! What the machine says about itself: the evidence from which a failed step is judged.
 
 use super::mountinfo;
-use nix::unistd::{Uid, User};
+use crate::users;
+use nix::unistd::Uid;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -82,7 +83,7 @@ impl Facts {
         let outermost = read("/proc/self/uid_map").is_some_and(|map| is_whole(&map));
         let mounts = mountinfo::parse(&read("/proc/self/mountinfo").unwrap_or_default());
         let uid = Uid::effective();
-        let user = User::from_uid(uid).ok().flatten().map_or(uid.to_string(), |user| user.name);
+        let user = users::with_uid(uid.as_raw()).map_or(uid.to_string(), |user| user.name);
         Self {
             release: release(),
             user,

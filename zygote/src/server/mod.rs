@@ -276,7 +276,7 @@ impl Server {
 
     /// Whether all users exist that are to find environments warm.
     fn know_users(&self) -> Result<(), ServerError> {
-        let known = |name: &String| matches!(nix::unistd::User::from_name(name), Ok(Some(_)));
+        let known = |name: &String| crate::users::named(name).is_some();
         let unknown = self.config.server.prefork_for.iter().find(|name| !known(name));
         unknown.map_or(Ok(()), |name| Err(ServerError::NoSuchUser(name.clone())))
     }

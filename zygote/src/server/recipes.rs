@@ -3,7 +3,7 @@
 use super::visible::Writable;
 use crate::config::{self, Etc, Home, HostPath, Identity, Location, Place, Profile, Seccomp};
 use crate::filter::{self, FilterError, Filters, Wanted};
-use nix::unistd::{Gid, Uid, User};
+use crate::users;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -23,13 +23,13 @@ pub(super) struct Facts<'a> {
 
 /// The recipe, and what it makes writable.
 pub(super) fn recipe(profile: &Profile, facts: &Facts<'_>) -> (Recipe, Writable) {
-    let user = User::from_uid(Uid::from_raw(facts.uid)).ok().flatten();
+    let user = users::with_uid(facts.uid);
     let gid = user.as_ref().map_or_else(|| own_gid(facts.uid), |user| user.gid);
-    let client_home = user.as_ref().map(|user| real(&user.dir));
+    let client_home = user.as_ref().map(|user| real(&user.home));
     let writable = writable(profile, client_home.as_deref());
     let authority = Authority {
         uid: facts.uid,
-        gid: gid.as_raw(),
+        gid,
         user: user.map(|user| user.name),
         inside: match profile.user {
             config::User::Client => None,
@@ -162,8 +162,8 @@ fn writable(profile: &Profile, client_home: Option<&Path>) -> Writable {
 }
 
 /// The gid for a uid without a name: the server's own for its own uid, else the same number.
-fn own_gid(uid: u32) -> Gid {
-    if uid == nix::unistd::getuid().as_raw() { nix::unistd::getgid() } else { Gid::from_raw(uid) }
+fn own_gid(uid: u32) -> u32 {
+    if uid == nix::unistd::getuid().as_raw() { nix::unistd::getgid().as_raw() } else { uid }
 }
 
 /// The path without symbolic links, as a client's getcwd(3) has it.

@@ -70,12 +70,12 @@ impl Server {
         }
         self.preforked.clear();
         for name in &self.config.server.prefork_for {
-            match nix::unistd::User::from_name(name) {
-                Ok(Some(user)) => {
-                    self.preforked.insert(user.uid.as_raw());
-                    uids.push(user.uid.as_raw());
+            match crate::users::named(name) {
+                Some(user) => {
+                    self.preforked.insert(user.uid);
+                    uids.push(user.uid);
                 }
-                _ => log::error!("nothing is kept warm for {name:?}: there is no such user"),
+                None => log::error!("nothing is kept warm for {name:?}: there is no such user"),
             }
         }
         for uid in uids {

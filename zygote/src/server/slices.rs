@@ -73,7 +73,7 @@ fn lock_row(directory: &Path, base: u32, start: u32, needed: u32) -> Result<Vec<
 
 /// What the system has granted to this user.
 fn granted(uid: Uid) -> Result<Slices, String> {
-    let name = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
+    let name = crate::users::with_uid(uid.as_raw()).map(|user| user.name);
     let range = |file: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         find(&text, name.as_deref(), uid.as_raw()).ok_or_else(|| {

@@ -12,10 +12,10 @@
 use crate::failure::{At, failure};
 use crate::sys;
 use crate::sys::process::{self, Forked};
+use crate::users;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{Gid, Pid, Uid, getpid, getuid, initgroups, setgroups, setresgid, setresuid};
-use std::ffi::CString;
+use nix::unistd::{Gid, Pid, Uid, getpid, getuid, setgroups, setresgid, setresuid};
 use std::fs;
 use std::io::{Read, Write};
 use std::process::Command;
@@ -35,17 +35,16 @@ pub(super) fn enter(authority: &Authority) -> Result<(), Failure> {
 
 /// Takes on the identity of the uid to be served: its groups, gid and uid, for good.
 fn become_user(authority: &Authority) -> Result<(), Failure> {
-    let (uid, gid) = (Uid::from_raw(authority.uid), Gid::from_raw(authority.gid));
-    if getuid() == uid {
+    if getuid().as_raw() == authority.uid {
         return Ok(());
     }
     let subject = authority.uid.to_string();
-    let user = authority.user.as_ref().and_then(|user| CString::new(user.as_str()).ok());
-    match user {
-        Some(user) => initgroups(&user, gid),
-        None => setgroups(&[gid]),
-    }
-    .at_subject(Step::BecomeUser, &subject)?;
+    let groups = match &authority.user {
+        Some(user) => users::groups_of(user, authority.gid),
+        None => vec![authority.gid],
+    };
+    let groups: Vec<_> = groups.into_iter().map(Gid::from_raw).collect();
+    setgroups(&groups).at_subject(Step::BecomeUser, &subject)?;
     put_on(authority.uid, authority.gid)
 }
 

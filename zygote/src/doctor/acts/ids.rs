@@ -4,9 +4,10 @@ use super::child::Held;
 use super::{Doing, Done, Trouble};
 use crate::sys::probe::has_file_capabilities;
 use crate::sys::process::clone_zygote;
+use crate::users;
 use nix::errno::Errno;
 use nix::sys::stat::stat;
-use nix::unistd::{User, getuid};
+use nix::unistd::getuid;
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -35,7 +36,7 @@ pub(super) fn granted() -> Done {
 fn range(file: &str) -> Result<Range, Trouble> {
     let text = fs::read_to_string(file).doing(&format!("read {file}"))?;
     let uid = getuid();
-    let name = User::from_uid(uid).ok().flatten().map(|user| user.name);
+    let name = users::with_uid(uid.as_raw()).map(|user| user.name);
     largest(&text, &[name.unwrap_or_default(), uid.to_string()]).ok_or_else(|| {
         Trouble::with_errno(Errno::ENOENT, format!("{file} grants no range of {RANGE} ids"))
     })

@@ -7,10 +7,11 @@ use crate::doctor::mountinfo;
 use crate::failure::At;
 use crate::init::layers;
 use crate::sys::mount::{attach, attr, copy_tree, set_attributes};
+use crate::users;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{User, getuid};
+use nix::unistd::getuid;
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::fd::AsFd;
@@ -91,7 +92,7 @@ fn show(source: &Path, target: &Path) -> Result<(), Trouble> {
 }
 
 pub(super) fn overlay_home() -> Done {
-    let home = User::from_uid(getuid()).ok().flatten().map(|user| user.dir);
+    let home = users::with_uid(getuid().as_raw()).map(|user| user.home);
     match home.filter(|home| home.is_dir()) {
         Some(home) => overlay(&home),
         None => Ok("no home directory, so none to cover".to_owned()),

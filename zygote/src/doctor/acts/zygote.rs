@@ -7,9 +7,10 @@ use super::{Doing, Done, Trouble};
 use crate::config::{Place, Profile};
 use crate::filter::{Wanted, compile};
 use crate::template::ROLE;
+use crate::users;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use nix::unistd::{Uid, User, getgid, getuid};
+use nix::unistd::{getgid, getuid};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -55,14 +56,14 @@ fn start_template() -> Result<(OwnedFd, Child), Trouble> {
 
 /// What the default profile asks for.
 fn recipe(uid: u32, gid: u32) -> Result<Recipe, Trouble> {
-    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    let user = users::with_uid(uid);
     let mut recipe = Recipe::default();
     (recipe.authority.uid, recipe.authority.gid) = (uid, gid);
     for place in Profile::default().writable {
         match place {
             Place::Path(path) => recipe.view.private.push(Bytes::from(path.as_os_str().as_bytes())),
             Place::Home => {
-                let home = user.iter().map(|user| Bytes::from(user.dir.as_os_str().as_bytes()));
+                let home = user.iter().map(|user| Bytes::from(user.home.as_os_str().as_bytes()));
                 recipe.view.layered.extend(home);
             }
             Place::WorkingDirectory => {}

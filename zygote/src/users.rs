@@ -1,0 +1,293 @@
+//! Who a user is, and which groups it is in (passwd(5), group(5)).
+//!
+//! `zyg` is linked statically, so that it starts fast, and the C library's own lookups would then
+//! load modules built for another copy of that library (nsswitch.conf(5)). So the files are read
+//! here, and whatever else the system is configured to ask (LDAP, systemd) is asked by getent(1),
+//! which is part of the C library.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long an answer of getent(1) holds: what it costs to ask is bounded, however often a client
+/// makes the server wonder.
+const ANSWER_HOLDS: Duration = Duration::from_secs(5);
+
+/// Answers kept at most.
+const ANSWERS_MAX: usize = 1024;
+
+/// One line of the user database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The login name.
+    pub name: String,
+    /// The user id.
+    pub uid: u32,
+    /// The id of the group that the user is in before all others.
+    pub gid: u32,
+    /// The home directory.
+    pub home: PathBuf,
+}
+
+/// The user with this id, or `None` where nobody knows of one.
+#[must_use]
+pub fn with_uid(uid: u32) -> Option<User> {
+    SYSTEM.user(&uid.to_string(), |user| user.uid == uid)
+}
+
+/// The user of this name.
+#[must_use]
+pub fn named(name: &str) -> Option<User> {
+    is_name(name).then(|| SYSTEM.user(name, |user| user.name == name)).flatten()
+}
+
+/// The id of the group of this name.
+#[must_use]
+pub fn group_named(name: &str) -> Option<u32> {
+    is_name(name).then(|| SYSTEM.group(name)).flatten()
+}
+
+/// The ids of all groups that the user of this name is in, `gid` before all others.
+#[must_use]
+pub fn groups_of(name: &str, gid: u32) -> Vec<u32> {
+    SYSTEM.groups_of(name, gid)
+}
+
+/// Not an id: getent(1) takes a number for one.
+fn is_name(text: &str) -> bool {
+    text.bytes().any(|byte| !byte.is_ascii_digit())
+}
+
+static SYSTEM: LazyLock<Database> = LazyLock::new(|| Database {
+    passwd: PathBuf::from("/etc/passwd"),
+    group: PathBuf::from("/etc/group"),
+    getent: PathBuf::from("getent"),
+    answers: Mutex::default(),
+});
+
+/// Where to look, and what was answered lately.
+struct Database {
+    passwd: PathBuf,
+    group: PathBuf,
+    getent: PathBuf,
+    answers: Mutex<HashMap<Question, Answer>>,
+}
+
+/// A database of getent(1)'s, and what was asked for.
+type Question = (&'static str, String);
+
+struct Answer {
+    at: Instant,
+    text: Vec<u8>,
+}
+
+impl Database {
+    fn user(&self, key: &str, wanted: impl Fn(&User) -> bool) -> Option<User> {
+        let find = |text: &[u8]| lines(text).filter_map(parse_user).find(&wanted);
+        find(&read(&self.passwd)).or_else(|| find(&self.ask("passwd", key)))
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        let find = |text: &[u8]| {
+            let groups = lines(text).filter_map(Group::parse);
+            groups.into_iter().find(|group| group.name == name.as_bytes()).map(|group| group.gid)
+        };
+        find(&read(&self.group)).or_else(|| find(&self.ask("group", name)))
+    }
+
+    fn groups_of(&self, user: &str, gid: u32) -> Vec<u32> {
+        let text = read(&self.group);
+        let member = |group: &Group<'_>| group.members().any(|name| name == user.as_bytes());
+        let in_file = lines(&text).filter_map(Group::parse).filter(member).map(|group| group.gid);
+        let mut gids: Vec<u32> = in_file.collect();
+        // `NAME  GID GID …`: every source has a say, so it is asked whatever the file has.
+        let answer = self.ask("initgroups", user);
+        gids.extend(answer.split(u8::is_ascii_whitespace).skip(1).filter_map(number));
+        gids.retain(|other| *other != gid);
+        gids.sort_unstable();
+        gids.dedup();
+        gids.insert(0, gid);
+        gids
+    }
+
+    /// What getent(1) says; nothing where it knows nothing, or is not there.
+    fn ask(&self, database: &'static str, key: &str) -> Vec<u8> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let question = (database, key.to_owned());
+        if let Some(answer) = answers.get(&question)
+            && answer.at.elapsed() < ANSWER_HOLDS
+        {
+            return answer.text.clone();
+        }
+        let text = self.run(database, key).unwrap_or_else(|error| {
+            log::debug!("nobody but the files is asked about {key}: {error}");
+            Vec::new()
+        });
+        if answers.len() >= ANSWERS_MAX {
+            answers.clear();
+        }
+        answers.insert(question, Answer { at: Instant::now(), text: text.clone() });
+        text
+    }
+
+    fn run(&self, database: &str, key: &str) -> io::Result<Vec<u8>> {
+        let mut getent = Command::new(&self.getent);
+        getent.args(["--", database, key]).stdin(Stdio::null()).stderr(Stdio::null());
+        let output = getent.output()?;
+        // 2 is for a key that is not found; what is then on standard output is nothing.
+        Ok(output.stdout)
+    }
+}
+
+fn read(file: &Path) -> Vec<u8> {
+    std::fs::read(file).unwrap_or_else(|error| {
+        log::debug!("failed to read {}: {error}", file.display());
+        Vec::new()
+    })
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
+}
+
+fn number(text: &[u8]) -> Option<u32> {
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A line of passwd(5). One of another form counts as none.
+fn parse_user(line: &[u8]) -> Option<User> {
+    let mut fields = line.split(|byte| *byte == b':');
+    let name = str::from_utf8(fields.next()?).ok().filter(|name| !name.is_empty())?.to_owned();
+    let (uid, gid) = (number(fields.nth(1)?)?, number(fields.next()?)?);
+    let home = PathBuf::from(OsStr::from_bytes(fields.nth(1)?));
+    Some(User { name, uid, gid, home })
+}
+
+/// A line of group(5).
+struct Group<'a> {
+    name: &'a [u8],
+    gid: u32,
+    members: &'a [u8],
+}
+
+impl<'a> Group<'a> {
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        Some(Self { name, gid: number(fields.nth(1)?)?, members: fields.next()? })
+    }
+
+    fn members(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.members.split(|byte| *byte == b',').filter(|name| !name.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use tempfile::TempDir;
+
+    /// Files with one user and two groups, and a getent(1) that counts how often it is asked.
+    fn database() -> (TempDir, Database) {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("passwd"), "+\n\nbad:x\nada:x:1000:100:Ada,,:/home/ada:/bin/sh\n").unwrap();
+        fs::write(at("group"), "users:x:100:\nbuilders:x:200:bob,ada\nothers:x:201:adam\n")
+            .unwrap();
+        let script = "#!/bin/sh\n\
+            echo asked >>\"${0%/*}/asked\"\n\
+            case \"$1 $2 $3\" in\n\
+            '-- passwd eve' | '-- passwd 2000') echo 'eve:*:2000:300::/net/eve:' ;;\n\
+            '-- group remote') echo 'remote:*:300:eve' ;;\n\
+            '-- initgroups ada') echo 'ada                  100 200 300' ;;\n\
+            *) exit 2 ;;\n\
+            esac\n";
+        fs::write(at("getent"), script).unwrap();
+        fs::set_permissions(at("getent"), fs::Permissions::from_mode(0o755)).unwrap();
+        let database = Database {
+            passwd: at("passwd"),
+            group: at("group"),
+            getent: at("getent"),
+            answers: Mutex::default(),
+        };
+        (directory, database)
+    }
+
+    fn asked(directory: &TempDir) -> usize {
+        fs::read_to_string(directory.path().join("asked")).map_or(0, |text| text.lines().count())
+    }
+
+    fn by_name(database: &Database, name: &str) -> Option<User> {
+        database.user(name, |user| user.name == name)
+    }
+
+    #[test]
+    fn whom_the_file_knows_nobody_else_is_asked_about() {
+        let (directory, database) = database();
+        let ada =
+            User { name: "ada".to_owned(), uid: 1000, gid: 100, home: PathBuf::from("/home/ada") };
+        assert_eq!(by_name(&database, "ada"), Some(ada.clone()));
+        assert_eq!(database.user("1000", |user| user.uid == 1000), Some(ada));
+        assert_eq!(database.group("builders"), Some(200));
+        assert_eq!(asked(&directory), 0);
+    }
+
+    #[test]
+    fn whom_the_file_does_not_know_getent_may() {
+        let (_directory, database) = database();
+        let eve = by_name(&database, "eve").unwrap();
+        assert_eq!((eve.uid, eve.gid, eve.home.as_path()), (2000, 300, Path::new("/net/eve")));
+        assert_eq!(database.user("2000", |user| user.uid == 2000), Some(eve));
+        assert_eq!(database.group("remote"), Some(300));
+        assert_eq!(by_name(&database, "mallory"), None);
+        assert_eq!(database.group("nobodys"), None);
+    }
+
+    #[test]
+    fn an_answer_about_somebody_else_is_none() {
+        let (_directory, database) = database();
+        // getent(1) would answer about a number by id.
+        assert_eq!(database.user("2000", |user| user.name == "2000"), None);
+    }
+
+    #[test]
+    fn groups_are_those_of_every_source() {
+        let (_directory, database) = database();
+        assert_eq!(database.groups_of("ada", 100), [100, 200, 300]);
+    }
+
+    #[test]
+    fn nobody_is_asked_twice_within_a_while() {
+        let (directory, database) = database();
+        for _ in 0..3 {
+            assert_eq!(by_name(&database, "mallory"), None);
+            assert!(by_name(&database, "eve").is_some());
+        }
+        assert_eq!(asked(&directory), 2);
+    }
+
+    #[test]
+    fn without_getent_the_files_are_what_there_is() {
+        let (directory, mut database) = database();
+        database.getent = directory.path().join("none");
+        assert_eq!(database.groups_of("ada", 100), [100, 200]);
+        assert_eq!(by_name(&database, "eve"), None);
+    }
+
+    #[test]
+    fn this_machine_knows_root() {
+        let root = with_uid(0).unwrap();
+        assert_eq!((root.name.as_str(), root.gid), ("root", 0));
+        assert_eq!(named("root"), Some(root));
+        assert_eq!(named("0"), None);
+        assert_eq!(group_named("root"), Some(0));
+        assert!(groups_of("root", 0).contains(&0));
+    }
+}
