@@ -18,6 +18,7 @@ mod command;
 mod failure;
 mod plain;
 mod recipe;
+mod strings;
 
 pub use command::{Exec, ExitStatus, FromInit, Prepare, Rlimit, Scope, ToInit, TtySize, Usage};
 pub use failure::{Failure, Step};
@@ -26,6 +27,8 @@ pub use recipe::{
     Authority, Confinement, FromTemplate, Lifeline, Network, Recipe, Recycle, Root, Slices,
     ToTemplate, ToZygote, Tree, View, ViewBind,
 };
+
+pub use strings::{Strings, Unended};
 
 use serde::{Deserialize, Serialize};
 

@@ -30,6 +30,11 @@ use zyg_protocol::limits::{EXEC_BYTES_MAX, EXEC_DESCRIPTORS_MAX, MESSAGE_BYTES_M
 use zyg_protocol::message::*;
 use zyg_protocol::socket;
 
+/// The command's first argument.
+fn argument(exec: &Exec) -> &str {
+    exec.argv.iter().nth(1).unwrap().to_str().unwrap()
+}
+
 #[test]
 fn a_lease_is_acquired_prepared_used_and_released() {
     std::thread::scope(|scope| {
@@ -47,8 +52,8 @@ fn a_lease_is_acquired_prepared_used_and_released() {
 
             let (exec, descriptors) = init.hear_exec();
             assert_eq!(text(&exec.program), "tool");
-            assert_eq!(exec.argv.iter().map(text).collect::<Vec<_>>(), ["name", "a", "b"]);
-            assert_eq!(exec.env.iter().map(text).collect::<Vec<_>>(), ["K=V"]);
+            assert_eq!(exec.argv, Strings::from_iter(["name", "a", "b"]));
+            assert_eq!(exec.env, Strings::from_iter(["K=V"]));
             assert_eq!(exec.cwd.as_ref().map(text), Some("/work/sub"));
             assert_eq!(exec.descriptors, [0, 1, 2]);
             assert!(exec.sweep);
@@ -100,7 +105,7 @@ fn a_plain_lease_is_not_prepared_and_starts_where_the_caller_is() {
         let (exec, _granting) = server.join().unwrap();
         let here = std::env::current_dir().unwrap();
         assert_eq!(exec.cwd.unwrap(), here.as_os_str().as_bytes());
-        assert_eq!(exec.env.len(), std::env::vars_os().count());
+        assert_eq!(exec.env.iter().count(), std::env::vars_os().count());
         assert_eq!(exec.umask, None);
     });
 }
@@ -114,7 +119,7 @@ fn several_commands_of_one_lease_run_at_once() {
             let commands: Vec<_> = (0..COMMANDS).map(|_| granting.init.hear_exec().0).collect();
             commands.iter().for_each(|exec| granting.init.start(exec));
             for exec in commands.iter().rev() {
-                granting.init.exit(exec.command, text(&exec.argv[1]).parse().unwrap());
+                granting.init.exit(exec.command, argument(exec).parse().unwrap());
             }
             granting
         });
@@ -202,7 +207,7 @@ fn a_command_that_is_too_large_for_a_message_travels_in_a_memfd() {
         }
         assert!(command.status().unwrap().success());
         let (exec, _granting) = server.join().unwrap();
-        assert_eq!(text(&exec.argv[1]), long);
+        assert_eq!(argument(&exec), long);
     });
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use zyg_protocol::message::Bytes;
+use zyg_protocol::message::Strings;
 
 /// Changes to be made to what the caller has.
 #[derive(Debug, Clone, Default)]
@@ -32,14 +32,20 @@ impl Environment {
         self.changes.clear();
     }
 
+    /// Whether a change has a zero byte, which no variable can have.
+    pub(crate) fn has_zero_byte(&self) -> bool {
+        let has = |text: &OsStr| text.as_bytes().contains(&0);
+        self.changes.iter().any(|(key, value)| has(key) || value.as_deref().is_some_and(has))
+    }
+
     /// What comes of `inherited`, `KEY=value` each; with changes in the order of the keys, as with
     /// `std::process::Command`.
     pub(crate) fn resolve(
         &self,
         inherited: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Vec<Bytes> {
+    ) -> Strings {
         if self.changes.is_empty() && !self.cleared {
-            return inherited.into_iter().map(|(key, value)| pair(&key, &value)).collect();
+            return strings(inherited);
         }
         let mut variables = BTreeMap::new();
         if !self.cleared {
@@ -51,16 +57,18 @@ impl Environment {
                 None => variables.remove(key),
             };
         }
-        variables.into_iter().map(|(key, value)| pair(&key, &value)).collect()
+        strings(variables)
     }
 }
 
-fn pair(key: &OsStr, value: &OsStr) -> Bytes {
-    let mut pair = Vec::with_capacity(key.len() + 1 + value.len());
-    pair.extend_from_slice(key.as_bytes());
-    pair.push(b'=');
-    pair.extend_from_slice(value.as_bytes());
-    Bytes::from(pair)
+fn strings(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Strings {
+    /// Most environments are smaller.
+    const USUAL_BYTES: usize = 4096;
+    let mut strings = Strings::with_capacity(USUAL_BYTES);
+    for (key, value) in variables {
+        strings.push(&[key.as_bytes(), b"=", value.as_bytes()]);
+    }
+    strings
 }
 
 #[cfg(test)]
@@ -73,8 +81,8 @@ mod tests {
         let inherited = [("HOME", "/root"), ("LANG", "C")];
         environment
             .resolve(inherited.map(|(key, value)| (key.into(), value.into())))
-            .into_iter()
-            .map(|pair| String::from_utf8(pair.into_vec()).unwrap())
+            .iter()
+            .map(|pair| pair.to_str().unwrap().to_owned())
             .collect()
     }
 

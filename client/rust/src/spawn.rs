@@ -8,12 +8,12 @@ use crate::stdio::{Passed, Stdio, Stream};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::Output;
 use std::sync::Arc;
 use zyg_protocol::limits::{EXEC_BYTES_MAX, EXEC_DESCRIPTORS_MAX, TARGET_DESCRIPTOR_MAX};
-use zyg_protocol::message::{Bytes, CommandId, Exec, Failure, FromInit};
+use zyg_protocol::message::{Bytes, CommandId, Exec, Failure, FromInit, Strings};
 
 /// Why a command was not started. None of it runs.
 #[derive(Debug, thiserror::Error)]
@@ -208,19 +208,16 @@ impl Command<'_> {
 
     fn exec(&self, command: CommandId, descriptors: Vec<i32>) -> Result<Exec, SpawnError> {
         let program = bytes("the program's name", &self.program)?;
-        let name = match &self.arg0 {
-            Some(name) => bytes("argument 0", name)?,
-            None => program.clone(),
-        };
-        let mut argv = Vec::with_capacity(1 + self.args.len());
-        argv.push(name);
+        let mut argv = Strings::default();
+        let name = self.arg0.as_ref().unwrap_or(&self.program);
+        argv.push(&[without_zero("argument 0", name)?]);
         for arg in &self.args {
-            argv.push(bytes("an argument", arg)?);
+            argv.push(&[without_zero("an argument", arg)?]);
         }
-        let env = self.environment.resolve(std::env::vars_os());
-        if env.iter().any(|pair| pair.contains(&0)) {
+        if self.environment.has_zero_byte() {
             return Err(SpawnError::ZeroByte { what: "an environment variable" });
         }
+        let env = self.environment.resolve(std::env::vars_os());
         Ok(Exec {
             command,
             program,
@@ -263,8 +260,12 @@ fn check_descriptors(passed: &[(i32, Passed<'_>)]) -> Result<(), SpawnError> {
 }
 
 fn bytes(what: &'static str, text: &OsStr) -> Result<Bytes, SpawnError> {
+    without_zero(what, text).map(Bytes::from)
+}
+
+fn without_zero<'a>(what: &'static str, text: &'a OsStr) -> Result<&'a [u8], SpawnError> {
     if text.as_bytes().contains(&0) {
         return Err(SpawnError::ZeroByte { what });
     }
-    Ok(Bytes::from(text.to_owned().into_vec()))
+    Ok(text.as_bytes())
 }

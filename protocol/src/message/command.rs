@@ -1,6 +1,6 @@
 //! Between client and init, over a lease's channel: commands and how they end.
 
-use super::{Attach, Bytes, CommandId, Failure};
+use super::{Attach, Bytes, CommandId, Failure, Strings};
 use serde::{Deserialize, Serialize};
 
 /// Client → init, over the lease's channel.
@@ -52,9 +52,9 @@ pub struct Exec {
     /// What is executed: with a slash, that path; without, searched in `PATH` of `env`.
     pub program: Bytes,
     /// The argument vector, the program's own name first.
-    pub argv: Vec<Bytes>,
+    pub argv: Strings,
     /// The environment, `KEY=value` each.
-    pub env: Vec<Bytes>,
+    pub env: Strings,
     /// Where it starts; `None` for `/`.
     pub cwd: Option<Bytes>,
     /// The number that each passed descriptor gets in the command, in the order they ride along.

@@ -48,6 +48,20 @@ fn no_beginning_of_a_message_is_a_message() {
 }
 
 #[test]
+fn strings_that_are_not_ended_are_refused() {
+    let all = samples::all();
+    let exec = all.iter().find(|sample| sample.name == "ToInit::Exec").expect("it is a sample");
+    assert_eq!((exec.judge)(&exec.bytes), Ok(()), "the control");
+    for last in [&b"caf\xe9\0"[..], b"odd\0"] {
+        let at = exec.bytes.windows(last.len()).position(|window| window == last);
+        let mut bytes = exec.bytes.clone();
+        bytes[at.expect("it is sent as it is") + last.len() - 1] = b'x';
+        let refused = (exec.judge)(&bytes);
+        assert!(matches!(refused, Err(DecodeError::Body(_))), "{last:?}: {refused:?}");
+    }
+}
+
+#[test]
 fn no_beginning_of_a_body_is_a_body() {
     for sample in samples::all() {
         let body = &sample.bytes[HEADER_BYTES..];

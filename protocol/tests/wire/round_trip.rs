@@ -86,7 +86,7 @@ fn a_stored_exec_may_fill_its_larger_bound_and_not_exceed_it() {
 /// The densest messages: every byte of the wire becomes as much memory as it can.
 #[test]
 fn many_short_arguments_arrive_as_sent() {
-    let exec = |count| Exec { argv: vec![Bytes::new(); count], ..Exec::default() };
+    let exec = |count| Exec { argv: std::iter::repeat_n(b"", count).collect(), ..Exec::default() };
     survives(&ToInit::Exec(exec(MESSAGE_BYTES_MAX - 100)));
     // A quarter: the whole would take a gigabyte, and show nothing else.
     survives(&exec(EXEC_BYTES_MAX / 4));

@@ -6,7 +6,7 @@ use zyg_protocol::message::{
     Acquire, Attach, Authority, Bytes, ColdReason, Confinement, Denial, Exec, ExitStatus, Failure,
     FromInit, FromTemplate, Granted, LeaseId, Lifeline, Mount, Network, PoolStatus, Prepare,
     Recipe, Recycle, Refusal, Reply, Request, Rlimit, Root, Scope, Served, Slices, Start, Status,
-    Step, ToInit, ToTemplate, ToZygote, Tree, TtySize, Usage, View, ViewBind,
+    Step, Strings, ToInit, ToTemplate, ToZygote, Tree, TtySize, Usage, View, ViewBind,
 };
 
 /// A message whose type is forgotten.
@@ -202,8 +202,8 @@ fn exec() -> Exec {
     Exec {
         command: 3,
         program: bytes(b"cat"),
-        argv: vec![bytes(b"cat"), bytes(b""), bytes(b"caf\xe9")],
-        env: vec![bytes(b"PATH=/bin"), bytes(b"odd")],
+        argv: Strings::from_iter([&b"cat"[..], b"", b"caf\xe9"]),
+        env: Strings::from_iter(["PATH=/bin", "odd"]),
         cwd: Some(bytes(b"/tmp")),
         descriptors: vec![0, 1, 2, 1023, -1],
         tty: Some(TtySize { rows: 24, columns: 300 }),

@@ -7,7 +7,7 @@ use zyg_protocol::message::{
     Acquire, Attach, Authority, Bytes, ColdReason, Confinement, Denial, Exec, ExitStatus, Failure,
     FromInit, FromTemplate, Granted, LeaseId, Lifeline, Mount, Network, PoolStatus, Prepare,
     Recipe, Recycle, Refusal, Reply, Request, Rlimit, Root, Scope, Served, Slices, Start, Status,
-    Step, ToInit, ToTemplate, ToZygote, Tree, TtySize, Usage, View, ViewBind,
+    Step, Strings, ToInit, ToTemplate, ToZygote, Tree, TtySize, Usage, View, ViewBind,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -154,12 +154,17 @@ pub fn reply() -> impl Strategy<Value = Reply> {
     ]
 }
 
+/// Whatever the bytes: with zeros among them, they are other strings.
+fn strings() -> impl Strategy<Value = Strings> {
+    vec(bytes(), 0..6).prop_map(|all| all.into_iter().collect())
+}
+
 pub fn exec() -> impl Strategy<Value = Exec> {
     let rlimit =
         any::<(u32, u64, u64)>().prop_map(|(resource, soft, hard)| Rlimit { resource, soft, hard });
     let tty = any::<(u16, u16)>().prop_map(|(rows, columns)| TtySize { rows, columns });
     (
-        (any::<u32>(), bytes(), vec(bytes(), 0..6), vec(bytes(), 0..6), option::of(bytes())),
+        (any::<u32>(), bytes(), strings(), strings(), option::of(bytes())),
         (vec(any::<i32>(), 0..8), option::of(tty), vec(rlimit, 0..4)),
         any::<(Option<u32>, bool, bool)>(),
     )

@@ -6,8 +6,8 @@ use crate::values::{bytes, number, text};
 use zyg_protocol::codec::{Kind, Message, encode};
 use zyg_protocol::message::{
     Acquire, Attach, Authority, Denial, Exec, ExitStatus, Failure, FromInit, FromTemplate, Granted,
-    LeaseId, Lifeline, Recipe, Refusal, Reply, Request, Scope, Start, Status, Step, ToInit,
-    ToTemplate, Tree, Usage,
+    LeaseId, Lifeline, Recipe, Refusal, Reply, Request, Scope, Start, Status, Step, Strings,
+    ToInit, ToTemplate, Tree, Usage,
 };
 
 /// A message of any conversation but `own`.
@@ -90,7 +90,7 @@ fn to_init(random: &mut Random) -> ToInit {
 }
 
 fn exec(random: &mut Random) -> Exec {
-    Exec { program: bytes(random), argv: vec![bytes(random)], ..Exec::default() }
+    Exec { program: bytes(random), argv: Strings::from_iter([bytes(random)]), ..Exec::default() }
 }
 
 fn failure(random: &mut Random) -> Failure {

@@ -12,7 +12,7 @@ mod requests;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::ChildStdout;
-use zyg_protocol::message::{Bytes, Exec, FromInit};
+use zyg_protocol::message::{Bytes, Exec, FromInit, Strings};
 use zyg_tests::{Baseline, Raw, RawLease, Server, Setup, wait_readable};
 use zygote_client::{Child, Lease, Stdio};
 
@@ -65,9 +65,9 @@ fn b(text: &str) -> Bytes {
 
 /// A request to run a program with arguments, without descriptors.
 fn exec(command: u32, argv: &[&str]) -> Exec {
-    let argv: Vec<_> = argv.iter().map(|argument| b(argument)).collect();
-    let env = vec![b("PATH=/usr/bin:/bin")];
-    Exec { command, program: argv[0].clone(), argv, env, ..Exec::default() }
+    let env = Strings::from_iter(["PATH=/usr/bin:/bin"]);
+    let (program, argv) = (b(argv[0]), argv.iter().collect());
+    Exec { command, program, argv, env, ..Exec::default() }
 }
 
 /// Runs one good command to its end.

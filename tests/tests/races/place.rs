@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use zyg_protocol::message::{
-    Acquire, Bytes, Denial, Exec, ExitStatus, FromInit, Prepare, Reply, Request, ToInit,
+    Acquire, Bytes, Denial, Exec, ExitStatus, FromInit, Prepare, Reply, Request, Strings, ToInit,
 };
 use zyg_protocol::socket::borrow;
 use zyg_tests::{Raw, RawLease, Server, Setup, connect_as, is_root};
@@ -165,8 +165,8 @@ pub fn run(lease: &RawLease, cwd: &str, script: &str) -> (String, bool) {
     let exec = Exec {
         command: 1,
         program: b("/bin/sh"),
-        argv: ["sh", "-c", script].map(b).into(),
-        env: vec![b("PATH=/usr/bin:/bin")],
+        argv: Strings::from_iter(["sh", "-c", script]),
+        env: Strings::from_iter(["PATH=/usr/bin:/bin"]),
         cwd: Some(b(cwd)),
         descriptors: vec![1],
         ..Exec::default()

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::process::Command;
-use zyg_protocol::message::{Exec, FromInit, Request, ToInit};
+use zyg_protocol::message::{Exec, FromInit, Request, Strings, ToInit};
 use zyg_tests::{Raw, bytes_of, eventually, wait_readable};
 use zygote_client::LeaseOptions;
 
@@ -204,8 +204,8 @@ fn an_earlier_client_has_nothing_left_to_act_upon() {
         ToInit::Exec(Exec {
             command: 1,
             program: b"true".to_vec().into(),
-            argv: vec![b"true".to_vec().into()],
-            env: vec![b"PATH=/usr/bin:/bin".to_vec().into()],
+            argv: Strings::from_iter(["true"]),
+            env: Strings::from_iter(["PATH=/usr/bin:/bin"]),
             ..Exec::default()
         })
     };

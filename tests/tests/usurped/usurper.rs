@@ -372,9 +372,9 @@ pub fn answer(client: &Raw) -> Result<RawLease, Denial> {
 
 /// Runs one good command to its end.
 pub fn assert_runs(lease: &RawLease) {
-    use zyg_protocol::message::{Exec, ExitStatus, FromInit, ToInit};
-    let argv = vec![b"true".to_vec().into()];
-    let env = vec![b"PATH=/usr/bin:/bin".to_vec().into()];
+    use zyg_protocol::message::{Exec, ExitStatus, FromInit, Strings, ToInit};
+    let argv = Strings::from_iter(["true"]);
+    let env = Strings::from_iter(["PATH=/usr/bin:/bin"]);
     let program = b"true".to_vec().into();
     let exec = Exec { command: 7, program, argv, env, ..Exec::default() };
     lease.init.tell(&ToInit::Exec(exec));

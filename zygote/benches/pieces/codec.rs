@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::hint::black_box;
 use zyg_protocol::codec::{Message, decode, encode};
 use zyg_protocol::message::{
-    Acquire, Bytes, Exec, Granted, LeaseId, Reply, Request, Start, ToInit,
+    Acquire, Bytes, Exec, Granted, LeaseId, Reply, Request, Start, Strings, ToInit,
 };
 
 /// Both ways of each.
@@ -28,11 +28,11 @@ pub fn pieces() -> Vec<Piece> {
 
 /// With an environment as long as that of a shell.
 fn exec() -> Exec {
-    let variable = |number| Bytes::from(format!("VARIABLE_{number}=some value of it").into_bytes());
+    let variable = |number| format!("VARIABLE_{number}=some value of it");
     let program = Bytes::from(b"/bin/true".to_vec());
     Exec {
         command: 1,
-        argv: vec![program.clone()],
+        argv: Strings::from_iter([&program]),
         program,
         env: (0..30).map(variable).collect(),
         cwd: Some(Bytes::from(b"/".to_vec())),

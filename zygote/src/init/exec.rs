@@ -6,7 +6,7 @@ use crate::sys::command::{Prepared, candidates};
 use crate::sys::tty;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
@@ -15,10 +15,10 @@ use zyg_protocol::codec::{decode, encode};
 use zyg_protocol::limits::{
     COMMANDS_MAX, EXEC_BYTES_MAX, MESSAGE_BYTES_MAX, TARGET_DESCRIPTOR_MAX,
 };
-use zyg_protocol::message::{Bytes, CommandId, Exec, Failure, FromInit, Step, ToInit};
+use zyg_protocol::message::{Bytes, CommandId, Exec, Failure, FromInit, Step, Strings, ToInit};
 
 /// How a command found its terminal, where init's own devpts has it.
-const MULTIPLEXER: &std::ffi::CStr = c"/dev/pts/ptmx";
+const MULTIPLEXER: &CStr = c"/dev/pts/ptmx";
 
 impl Init<'_> {
     /// Does what the client of the first command would have to wait for: gets the memory for a request,
@@ -26,11 +26,11 @@ impl Init<'_> {
     pub(super) fn rehearse(&mut self) {
         /// Of an environment as programs have it.
         const VARIABLES: usize = 32;
-        let word = Bytes::from(&[b'='; 32][..]);
+        let word = [b'='; 32];
         let exec = Exec {
-            program: word.clone(),
-            argv: vec![word.clone()],
-            env: vec![word; VARIABLES],
+            program: Bytes::from(&word[..]),
+            argv: Strings::from_iter([word]),
+            env: Strings::from_iter([word; VARIABLES]),
             ..Exec::default()
         };
         self.buffer.reserve(MESSAGE_BYTES_MAX);
@@ -74,7 +74,9 @@ impl Init<'_> {
         let program = exec.program.clone();
         let cwd = exec.cwd.clone().unwrap_or_default();
         let (command, sweep) = (exec.command, exec.sweep);
-        set_variables(&mut exec.env, &self.env);
+        if !self.env.is_empty() {
+            exec.env = with_variables(&exec.env, &self.env);
+        }
         // Before what is asked for, which is lowered to it.
         exec.rlimits.splice(..0, bounds::descriptors(self.confinement.descriptors));
         let (mut prepared, master) = prepare(exec, descriptors)?;
@@ -125,9 +127,9 @@ fn prepare(exec: Exec, descriptors: Vec<OwnedFd>) -> Result<(Prepared, Option<Ow
         return Err(failure(Step::ReadRequest, b"an empty argument vector", Errno::EINVAL));
     }
     let program = c_string(&exec.program)?;
-    let path = exec.env.iter().find_map(|entry| entry.strip_prefix(b"PATH="));
+    let path = exec.env.iter().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="));
     let candidates = candidates(&program, path);
-    let mut prepared = Prepared::new(candidates, c_strings(&exec.argv)?, c_strings(&exec.env)?);
+    let mut prepared = Prepared::new(candidates, exec.argv, exec.env);
     if let Some(cwd) = &exec.cwd {
         prepared.cwd(c_string(cwd)?);
     }
@@ -157,13 +159,13 @@ fn prepare(exec: Exec, descriptors: Vec<OwnedFd>) -> Result<(Prepared, Option<Ow
     Ok((prepared, master))
 }
 
-/// Sets the profile's variables, in place of the command's own.
-fn set_variables(env: &mut Vec<Bytes>, set: &[Bytes]) {
-    for variable in set {
-        let name = variable.split_inclusive(|byte| *byte == b'=').next().unwrap_or_default();
-        env.retain(|entry| !entry.starts_with(name));
-        env.push(variable.clone());
-    }
+/// The command's variables, with the profile's in place of its own.
+fn with_variables(env: &Strings, set: &[Bytes]) -> Strings {
+    let names =
+        || set.iter().filter_map(|variable| variable.split_inclusive(|byte| *byte == b'=').next());
+    let own = env.iter().map(CStr::to_bytes);
+    let kept = own.filter(|entry| !names().any(|name| entry.starts_with(name)));
+    kept.chain(set.iter().map(|variable| variable.as_slice())).collect()
 }
 
 /// Reads a stored request. It must be sealed, so that what is decoded is what was sent.
@@ -186,8 +188,4 @@ fn read_stored(memfd: &File) -> Result<Exec, Failure> {
 fn c_string(bytes: &Bytes) -> Result<CString, Failure> {
     CString::new(bytes.as_slice())
         .map_err(|_| failure(Step::ReadRequest, b"a zero byte in a string", Errno::EINVAL))
-}
-
-fn c_strings(strings: &[Bytes]) -> Result<Vec<CString>, Failure> {
-    strings.iter().map(c_string).collect()
 }

@@ -13,7 +13,7 @@ use std::ffi::{CStr, CString};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
-use zyg_protocol::message::Step;
+use zyg_protocol::message::{Step, Strings};
 
 /// Bytes of the child's stack. It calls nothing deep; execve(2) needs none of it.
 const STACK_BYTES: NonZeroUsize = NonZeroUsize::new(64 * 1024).expect("not zero");
@@ -23,8 +23,8 @@ const STACK_BYTES: NonZeroUsize = NonZeroUsize::new(64 * 1024).expect("not zero"
 pub struct Prepared {
     /// Paths to try, in order (one, unless `PATH` was searched).
     candidates: Vec<CString>,
-    argv: Vec<CString>,
-    env: Vec<CString>,
+    argv: Strings,
+    env: Strings,
     cwd: CString,
     /// Descriptor and the number that it gets.
     descriptors: Vec<(OwnedFd, RawFd)>,
@@ -50,7 +50,7 @@ pub struct Outcome {
 impl Prepared {
     /// A program that is executed from the first of `candidates` that can be.
     #[must_use]
-    pub fn new(candidates: Vec<CString>, argv: Vec<CString>, env: Vec<CString>) -> Self {
+    pub fn new(candidates: Vec<CString>, argv: Strings, env: Strings) -> Self {
         Self {
             candidates,
             argv,
@@ -108,7 +108,7 @@ impl Prepared {
         let mut failed: Option<Outcome> = None;
         // The fallback of execvp(3): a file without a known format is a script for sh(1).
         let mut script: Vec<*const libc::c_char> = vec![c"/bin/sh".as_ptr(), ptr::null()];
-        script.extend(self.argv.iter().skip(1).map(|argument| argument.as_ptr()));
+        script.extend(self.argv.iter().skip(1).map(CStr::as_ptr));
         script.push(ptr::null());
         let argv = pointers(&self.argv);
         let env = pointers(&self.env);
@@ -239,8 +239,8 @@ unsafe fn limit(resource: u32, soft: u64, hard: u64, lower: bool) -> Result<(), 
     }
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+fn pointers(strings: &Strings) -> Vec<*const libc::c_char> {
+    strings.iter().map(CStr::as_ptr).chain([ptr::null()]).collect()
 }
 
 /// The stack on which a child runs until it executes; one serves any number of starts in turn.

@@ -17,7 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command, Stdio};
 use zyg_protocol::codec::encode;
 use zyg_protocol::message::{
-    Bytes, Exec, ExitStatus, FromInit, FromTemplate, Lifeline, Recipe, ToInit, ToTemplate,
+    Bytes, Exec, ExitStatus, FromInit, FromTemplate, Lifeline, Recipe, Strings, ToInit, ToTemplate,
 };
 use zyg_protocol::socket::{pair, send};
 
@@ -130,8 +130,8 @@ fn run_true(channel: &OwnedFd) -> Result<(), Trouble> {
     let null = File::options().read(true).write(true).open("/dev/null").doing("open /dev/null")?;
     let exec = Exec {
         program: Bytes::from(b"true".as_slice()),
-        argv: vec![Bytes::from(b"true".as_slice())],
-        env: vec![Bytes::from(b"PATH=/usr/local/bin:/usr/bin:/bin".as_slice())],
+        argv: Strings::from_iter(["true"]),
+        env: Strings::from_iter(["PATH=/usr/local/bin:/usr/bin:/bin"]),
         descriptors: vec![0, 1, 2],
         ..Exec::default()
     };
