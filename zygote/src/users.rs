@@ -5,18 +5,28 @@
 //! here, and whatever else the system is configured to ask (LDAP, systemd) is asked by getent(1),
 //! which is part of the C library.
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long an answer of getent(1) holds: what it costs to ask is bounded, however often a client
 /// makes the server wonder.
 const ANSWER_HOLDS: Duration = Duration::from_secs(5);
+
+/// How long getent(1) may take: a directory service that is down must not be waited for by those who
+/// have nothing to do with it.
+const ANSWER_TAKES: Duration = Duration::from_secs(1);
+
+/// Bytes of an answer: a user may be in tens of thousands of groups.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Answers kept at most.
 const ANSWERS_MAX: usize = 1024;
@@ -67,6 +77,7 @@ static SYSTEM: LazyLock<Database> = LazyLock::new(|| Database {
     passwd: PathBuf::from("/etc/passwd"),
     group: PathBuf::from("/etc/group"),
     getent: PathBuf::from("getent"),
+    answer_takes: ANSWER_TAKES,
     answers: Mutex::default(),
 });
 
@@ -75,6 +86,8 @@ struct Database {
     passwd: PathBuf,
     group: PathBuf,
     getent: PathBuf,
+    /// How long it may take.
+    answer_takes: Duration,
     answers: Mutex<HashMap<Question, Answer>>,
 }
 
@@ -138,9 +151,35 @@ impl Database {
     fn run(&self, database: &str, key: &str) -> io::Result<Vec<u8>> {
         let mut getent = Command::new(&self.getent);
         getent.args(["--", database, key]).stdin(Stdio::null()).stderr(Stdio::null());
-        let output = getent.output()?;
-        // 2 is for a key that is not found; what is then on standard output is nothing.
-        Ok(output.stdout)
+        let mut getent = getent.stdout(Stdio::piped()).spawn()?;
+        let output = getent.stdout.take().map(|output| read_within(output, self.answer_takes));
+        // Its exit code tells no more: for a key that is not found it prints nothing.
+        let _ = getent.kill();
+        getent.wait()?;
+        output.unwrap_or_else(|| Ok(Vec::new()))
+    }
+}
+
+/// Reads to the end, unless that takes too long or is too much.
+fn read_within(mut output: ChildStdout, time: Duration) -> io::Result<Vec<u8>> {
+    let (deadline, mut text) = (Instant::now() + time, Vec::new());
+    let mut piece = [0; 4096];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Rounded up, so that the deadline has passed on waking.
+        let timeout = PollTimeout::try_from(left + Duration::from_millis(1));
+        let mut fds = [PollFd::new(output.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX)) {
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno.into()),
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => {}
+        }
+        match output.read(&mut piece)? {
+            0 => return Ok(text),
+            _ if text.len() >= ANSWER_BYTES_MAX => return Err(io::ErrorKind::FileTooLarge.into()),
+            bytes => text.extend_from_slice(&piece[..bytes]),
+        }
     }
 }
 
@@ -191,7 +230,6 @@ impl<'a> Group<'a> {
 mod tests {
     use super::*;
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
     use tempfile::TempDir;
 
     /// Files with one user and two groups, and a getent(1) that counts how often it is asked.
@@ -209,15 +247,23 @@ mod tests {
             '-- initgroups ada') echo 'ada                  100 200 300' ;;\n\
             *) exit 2 ;;\n\
             esac\n";
-        fs::write(at("getent"), script).unwrap();
-        fs::set_permissions(at("getent"), fs::Permissions::from_mode(0o755)).unwrap();
+        make_program(&at("getent"), script);
         let database = Database {
             passwd: at("passwd"),
             group: at("group"),
             getent: at("getent"),
+            answer_takes: Duration::from_secs(60),
             answers: Mutex::default(),
         };
         (directory, database)
+    }
+
+    /// Written by another process: what a test beside this one starts meanwhile would have it open, and
+    /// a file that is open for writing is not executed (`ETXTBSY`, execve(2)).
+    fn make_program(path: &Path, text: &str) {
+        let mut sh = Command::new("/bin/sh");
+        sh.args(["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""]).arg(path).arg(text);
+        assert!(sh.status().unwrap().success());
     }
 
     fn asked(directory: &TempDir) -> usize {
@@ -278,6 +324,22 @@ mod tests {
         let (directory, mut database) = database();
         database.getent = directory.path().join("none");
         assert_eq!(database.groups_of("ada", 100), [100, 200]);
+        assert_eq!(by_name(&database, "eve"), None);
+    }
+
+    #[test]
+    fn who_does_not_answer_is_not_waited_for() {
+        let (_directory, mut database) = database();
+        let script = "#!/bin/sh\necho 'eve:*:2000:300::/net/eve:'\nexec sleep infinity\n";
+        make_program(&database.getent, script);
+        database.answer_takes = Duration::from_millis(1);
+        assert_eq!(by_name(&database, "eve"), None);
+    }
+
+    #[test]
+    fn who_does_not_stop_is_not_heard_to_the_end() {
+        let (_directory, database) = database();
+        make_program(&database.getent, "#!/bin/sh\nexec yes\n");
         assert_eq!(by_name(&database, "eve"), None);
     }
 
