@@ -4,7 +4,7 @@
 
 use crate::connect::{ConnectError, Connected, Connector};
 use crate::drain::{self, DrainError, Drained};
-use crate::lease::{AcquireError, Lease, Taken};
+use crate::lease::{AcquireError, Lease};
 use crate::mailbox::Mail;
 use crate::many::Batch;
 use crate::options::{LeaseOptions, bounded, check_profile};
@@ -92,6 +92,18 @@ impl Client {
     /// # Errors
     /// [`AcquireError`]. On every error the environment, if there was one already, is given back.
     pub fn acquire(&self, options: &LeaseOptions) -> Result<Lease, AcquireError> {
+        let lease = self.acquire_ahead(options)?;
+        lease.prepared()?;
+        Ok(lease)
+    }
+
+    /// As [`Client::acquire`], but does not wait until what was asked for is in place, mounts and host
+    /// name: a command can be sent ahead, and starts after it. What [`Lease::prepared`] says has to be
+    /// asked for then; after a failure no command runs.
+    ///
+    /// # Errors
+    /// As [`Client::acquire`], but for [`AcquireError::Prepare`].
+    pub fn acquire_ahead(&self, options: &LeaseOptions) -> Result<Lease, AcquireError> {
         let mut acquire = options.request()?;
         let (session, reply) = self.answered(|request| {
             acquire.request = request;
@@ -100,7 +112,7 @@ impl Client {
         match reply.message {
             Reply::Granted(granted) => {
                 let hostname = options.asked_hostname().map(str::to_owned);
-                Taken::new(session, granted, reply.descriptors, acquire.cwd, hostname)?.ready()
+                Lease::new(session, granted, reply.descriptors, acquire.cwd, hostname)
             }
             Reply::Denied { denial, .. } => Err(AcquireError::Denied(denial)),
             other => Err(RequestError::from(stray(&other)).into()),

@@ -1,5 +1,8 @@
 //! Whole conversations, with a thread that plays server and init by a script.
 
+#[path = "client_tests/ahead.rs"]
+mod ahead;
+
 #[path = "client_tests/peer.rs"]
 mod peer;
 

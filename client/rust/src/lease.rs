@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use zyg_protocol::message::{Bytes, Denial, Failure, FromInit, Granted, LeaseId, Prepare, Start};
 
@@ -36,7 +36,7 @@ use zyg_protocol::message::{Bytes, Denial, Failure, FromInit, Granted, LeaseId, 
 pub struct Lease {
     start: Start,
     waited: Duration,
-    read_only: Vec<PathBuf>,
+    preparation: Mutex<Preparation>,
     cwd: Option<PathBuf>,
     pidfd: OwnedFd,
     channel: Arc<Channel>,
@@ -70,15 +70,16 @@ pub enum AcquireError {
     Lease(#[from] LeaseError),
 }
 
-/// A lease that init may still be preparing. Dropping it gives the environment back.
+/// What init puts in place before the first command, as far as is known.
 #[derive(Debug)]
-pub(crate) struct Taken {
-    lease: Lease,
-    /// `None` where there is nothing to prepare.
-    prepared: Option<Awaited<FromInit>>,
+enum Preparation {
+    Awaited(Awaited<FromInit>),
+    /// With the paths that stay read-only.
+    Done(Vec<PathBuf>),
+    Failed(Failure),
 }
 
-impl Taken {
+impl Lease {
     /// Makes a lease of a grant, and passes on what init must put in place.
     pub(crate) fn new(
         session: Arc<Session>,
@@ -94,10 +95,10 @@ impl Taken {
             let rule = "a grant without channel and pidfd".to_owned();
             return Err(RequestError::from(SessionError::Malformed(rule)).into());
         };
-        let lease = Lease {
+        let mut lease = Self {
             start: granted.start,
             waited: Duration::from_micros(granted.waited_us),
-            read_only: Vec::new(),
+            preparation: Mutex::new(Preparation::Done(Vec::new())),
             cwd: granted
                 .start_in
                 .or(cwd)
@@ -107,31 +108,44 @@ impl Taken {
             held,
         };
         if granted.attach.is_empty() && hostname.is_none() {
-            return Ok(Self { lease, prepared: None });
+            return Ok(lease);
         }
         let trees: Vec<_> = descriptors.collect();
-        let prepared = lease.channel.expect(Answer::Preparation);
+        lease.preparation =
+            Mutex::new(Preparation::Awaited(lease.channel.expect(Answer::Preparation)));
         lease.channel.prepare(Prepare { attach: granted.attach, hostname }, &trees)?;
-        Ok(Self { lease, prepared: Some(prepared) })
+        Ok(lease)
     }
 
-    /// Waits until all is in place.
-    pub(crate) fn ready(self) -> Result<Lease, AcquireError> {
-        let Self { mut lease, prepared } = self;
-        let Some(mut prepared) = prepared else { return Ok(lease) };
-        match prepared.wait().map_err(LeaseError::from)?.message {
-            FromInit::Prepared { read_only } => {
-                let paths = read_only.into_iter().map(|path| OsString::from_vec(path.into_vec()));
-                lease.read_only = paths.map(PathBuf::from).collect();
-                Ok(lease)
-            }
-            FromInit::PrepareFailed(failure) => Err(AcquireError::Prepare(failure)),
-            _ => unreachable!("only these two are filed under Preparation"),
+    /// Waits until all that was asked for is in place. Only after
+    /// [`Client::acquire_ahead`](crate::Client::acquire_ahead) it may not be yet.
+    ///
+    /// # Errors
+    /// [`AcquireError::Prepare`] if it cannot be: nothing runs in the environment then.
+    /// [`AcquireError::Lease`] if the environment was gone before.
+    pub fn prepared(&self) -> Result<(), AcquireError> {
+        let mut preparation = self.preparation();
+        if let Preparation::Awaited(answer) = &mut *preparation {
+            *preparation = match answer.wait().map_err(LeaseError::from)?.message {
+                FromInit::Prepared { read_only } => {
+                    let paths =
+                        read_only.into_iter().map(|path| OsString::from_vec(path.into_vec()));
+                    Preparation::Done(paths.map(PathBuf::from).collect())
+                }
+                FromInit::PrepareFailed(failure) => Preparation::Failed(failure),
+                _ => unreachable!("only these two are filed under Preparation"),
+            };
+        }
+        match &*preparation {
+            Preparation::Failed(failure) => Err(AcquireError::Prepare(failure.clone())),
+            Preparation::Awaited(_) | Preparation::Done(_) => Ok(()),
         }
     }
-}
 
-impl Lease {
+    fn preparation(&self) -> MutexGuard<'_, Preparation> {
+        self.preparation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The server's name for the lease.
     #[must_use]
     pub fn id(&self) -> LeaseId {
@@ -151,10 +165,13 @@ impl Lease {
     }
 
     /// Paths that should be privately writable and stay read-only, because the kernel refuses a
-    /// private layer over them.
+    /// private layer over them. Known once the lease is [prepared](Lease::prepared).
     #[must_use]
-    pub fn read_only(&self) -> &[PathBuf] {
-        &self.read_only
+    pub fn read_only(&self) -> Vec<PathBuf> {
+        match &*self.preparation() {
+            Preparation::Done(read_only) => read_only.clone(),
+            Preparation::Awaited(_) | Preparation::Failed(_) => Vec::new(),
+        }
     }
 
     /// Readable, in the sense of poll(2), once everything in the environment is gone. Where

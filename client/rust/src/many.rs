@@ -1,7 +1,7 @@
 //! Several leases of one request: all of them or none.
 
 use crate::client::RequestError;
-use crate::lease::{AcquireError, Lease, Taken};
+use crate::lease::{AcquireError, Lease};
 use crate::mailbox::Mail;
 use crate::session::{Answers, Session, SessionError, stray};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(crate) struct Batch {
     session: Arc<Session>,
     cwd: Option<Bytes>,
     hostname: Option<String>,
-    taken: Vec<Taken>,
+    taken: Vec<Lease>,
 }
 
 impl Batch {
@@ -42,7 +42,8 @@ impl Batch {
             next = answers.next().map_err(RequestError::from)?;
         }
         // One that fails gives itself back, and with the iterator so do all others.
-        self.taken.into_iter().map(Taken::ready).collect()
+        let ready = |lease: Lease| lease.prepared().map(|()| lease);
+        self.taken.into_iter().map(ready).collect()
     }
 
     fn take(&mut self, mail: Mail<Reply>) -> Result<(), AcquireError> {
@@ -50,7 +51,7 @@ impl Batch {
             Reply::Granted(granted) => {
                 let session = Arc::clone(&self.session);
                 let (cwd, hostname) = (self.cwd.clone(), self.hostname.clone());
-                let taken = Taken::new(session, granted, mail.descriptors, cwd, hostname)?;
+                let taken = Lease::new(session, granted, mail.descriptors, cwd, hostname)?;
                 self.taken.push(taken);
                 Ok(())
             }

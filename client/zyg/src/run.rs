@@ -33,6 +33,14 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
     let program = resolve(run, &cwd);
     let mut status = run.json_status_fd.map(StatusLines::open).transpose()?;
     let lease = acquire(run, mounts, &cwd, program.as_deref())?;
+    let mut command = lease.command(&run.command[0]);
+    describe(&mut command, run, &cwd)?;
+    let mut relay = if run.tty { Some(Relay::prepare(&mut command)?) } else { None };
+    let signals = Signals::install().context("failed to take signals over")?;
+    let started = command.spawn();
+    // Sent ahead: a command does not start before what was asked for is in place, or not at all.
+    lease.prepared().map_err(|error| refused(error, run, &cwd))?;
+    let begun = Instant::now();
     for path in lease.read_only() {
         complain(&format!(
             "{} is read-only here: a mount below it forbids a private layer; --bind {0} makes it \
@@ -40,12 +48,7 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
             path.display()
         ));
     }
-    let mut command = lease.command(&run.command[0]);
-    describe(&mut command, run, &cwd)?;
-    let mut relay = if run.tty { Some(Relay::prepare(&mut command)?) } else { None };
-    let signals = Signals::install().context("failed to take signals over")?;
-    let started = Instant::now();
-    let mut child = match command.spawn() {
+    let mut child = match started {
         Ok(child) => child,
         Err(error) => return not_started(&error, run, &cwd, program.as_deref()),
     };
@@ -55,7 +58,7 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
     if let Some(status) = &mut status {
         status.line(&serde_json::json!({ "child-pid": child.id() }))?;
     }
-    let deadline = run.timeout.map(|timeout| started + timeout);
+    let deadline = run.timeout.map(|timeout| begun + timeout);
     let ended = watch(&mut child, signals, relay.as_mut(), deadline)?;
     let code = match ended {
         Some(ended) => {
@@ -164,7 +167,7 @@ fn acquire(
         add_mount(&mut options, mount)?;
     }
     let client = find_or_start(&run.server)?;
-    client.acquire(&options).map_err(|error| refused(error, run, cwd))
+    client.acquire_ahead(&options).map_err(|error| refused(error, run, cwd))
 }
 
 /// What to say where the library's words miss what the user has typed.
