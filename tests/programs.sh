@@ -3,7 +3,7 @@
 # The Debian package of each program.
 declare -A packages=(
     [python3]=python3 [newuidmap]=uidmap [bwrap]=bubblewrap [ps]=procps [pgrep]=procps
-    [ss]=iproute2 [strace]=strace [setpriv]=util-linux [unshare]=util-linux [cc]=gcc
+    [ss]=iproute2 [strace]=strace [setpriv]=util-linux [unshare]=util-linux [cc]=build-essential
     [go]=golang-go [redis-server]=redis-server [redis-cli]=redis-tools
     [valgrind]=valgrind
 )

@@ -17,8 +17,8 @@ use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long an answer of getent(1) holds: what it costs to ask is bounded, however often a client
-/// makes the server wonder.
+/// How long an answer of getent(1) holds, and how long nobody asks it again that has not answered: what
+/// it costs to ask is bounded, however often and about whatever a client makes the server wonder.
 const ANSWER_HOLDS: Duration = Duration::from_secs(5);
 
 /// How long getent(1) may take: a directory service that is down must not be waited for by those who
@@ -88,7 +88,14 @@ struct Database {
     getent: PathBuf,
     /// How long it may take.
     answer_takes: Duration,
-    answers: Mutex<HashMap<Question, Answer>>,
+    answers: Mutex<Answers>,
+}
+
+#[derive(Default)]
+struct Answers {
+    known: HashMap<Question, Answer>,
+    /// When it was last waited for in vain.
+    silent: Option<Instant>,
 }
 
 /// A database of getent(1)'s, and what was asked for.
@@ -132,19 +139,24 @@ impl Database {
     fn ask(&self, database: &'static str, key: &str) -> Vec<u8> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let question = (database, key.to_owned());
-        if let Some(answer) = answers.get(&question)
-            && answer.at.elapsed() < ANSWER_HOLDS
-        {
+        let recent = |at: Instant| at.elapsed() < ANSWER_HOLDS;
+        if let Some(answer) = answers.known.get(&question).filter(|answer| recent(answer.at)) {
             return answer.text.clone();
+        }
+        if answers.silent.is_some_and(recent) {
+            return Vec::new();
         }
         let text = self.run(database, key).unwrap_or_else(|error| {
             log::debug!("nobody but the files is asked about {key}: {error}");
+            if error.kind() == io::ErrorKind::TimedOut {
+                answers.silent = Some(Instant::now());
+            }
             Vec::new()
         });
-        if answers.len() >= ANSWERS_MAX {
-            answers.clear();
+        if answers.known.len() >= ANSWERS_MAX {
+            answers.known.clear();
         }
-        answers.insert(question, Answer { at: Instant::now(), text: text.clone() });
+        answers.known.insert(question, Answer { at: Instant::now(), text: text.clone() });
         text
     }
 
@@ -330,10 +342,17 @@ mod tests {
     #[test]
     fn who_does_not_answer_is_not_waited_for() {
         let (_directory, mut database) = database();
+        let answering = database.getent.clone();
         let script = "#!/bin/sh\necho 'eve:*:2000:300::/net/eve:'\nexec sleep infinity\n";
+        database.getent = answering.with_file_name("silent");
         make_program(&database.getent, script);
-        database.answer_takes = Duration::from_millis(1);
+        let patience = std::mem::replace(&mut database.answer_takes, Duration::from_millis(1));
         assert_eq!(by_name(&database, "eve"), None);
+        // Nor, for a while, when it is asked about something else, though it would know now.
+        (database.getent, database.answer_takes) = (answering, patience);
+        assert_eq!(database.group("remote"), None);
+        database.answers = Mutex::default();
+        assert_eq!(database.group("remote"), Some(300), "the control");
     }
 
     #[test]

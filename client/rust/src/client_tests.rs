@@ -318,10 +318,7 @@ fn the_leases_end_is_known_to_every_waiter_at_once() {
 fn an_environment_that_cannot_be_prepared_is_given_back() {
     std::thread::scope(|scope| {
         let (client, server) = play(scope, |server| {
-            let granting = server.grant(vec![Attach::Cover { target: Bytes::from(&b"/x"[..]) }]);
-            let _prepare = granting.init.hear::<ToInit>();
-            let failure = Failure { step: Step::Layer, errno: 22, subject: Bytes::new() };
-            granting.init.say(&FromInit::PrepareFailed(failure), &[]);
+            let _granting = ahead::grant_in_vain(&server);
             server.hear::<Request>().unwrap().0
         });
         let error = client.lease().unwrap_err();

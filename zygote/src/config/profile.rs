@@ -344,7 +344,8 @@ impl Location {
 
 impl Profile {
     /// Whether this uid may ask for the profile: it or one of its groups is listed, or nobody is.
-    /// Names are looked up now, so that a group's new member needs no reload.
+    /// Names are looked up now, so that a group's new member needs no reload; what getent(1) says of
+    /// them holds for some seconds.
     #[must_use]
     pub fn allows(&self, uid: u32) -> bool {
         if self.allow_uids.is_empty() && self.allow_gids.is_empty() {
