@@ -34,13 +34,24 @@ socket.create_connection(listener.getsockname())";
 
 const ABOUT_ITSELF: &str = "result = os.readlink('/proc/self/ns/net')";
 
-/// The process, once it leads its own session. It has its name from the first, and a moment later the
-/// kernel is told to end it with its template, also where it is stopped (PR_SET_PDEATHSIG).
+/// The process, once it stands back. It has its name from the first, and a moment later the kernel is
+/// told to end it with its template, also where it is stopped (PR_SET_PDEATHSIG).
 fn stock_of(server: &Server) -> Pid {
     eventually("a process that makes network namespaces", || {
-        let leads = |stock: &Pid| nix::unistd::getsid(Some(*stock)) == Ok(*stock);
-        server.processes_named(STOCK).first().copied().filter(leads)
+        let stands_back = |stock: &Pid| nice_value(*stock).as_deref() == Some("19");
+        server.processes_named(STOCK).first().copied().filter(stands_back)
     })
+}
+
+/// proc_pid_stat(5).
+fn nice_value(pid: Pid) -> Option<String> {
+    fields(pid)?.into_iter().nth(16)
+}
+
+/// What the kernel tells of a process, from its state on.
+fn fields(pid: Pid) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
 }
 
 /// That a lease's network is what every lease's is, and the name of its namespace.
@@ -81,20 +92,13 @@ fn it_stands_back_and_holds_nothing_else() {
     let server = Server::start();
     let stock = stock_of(&server);
     let template = server.processes_named("zyg-template")[0];
-    let fields = |pid: Pid| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let fields = stat.rsplit_once(") ").unwrap().1.split(' ').map(str::to_owned);
-        fields.collect::<Vec<_>>()
-    };
-    // Parent, nice value and threads (proc_pid_stat(5)).
-    let of_stock = eventually("a process that stands back", || {
-        let fields = fields(stock);
-        (fields[16] == "19").then_some(fields)
-    });
+    // Parent, session and threads (proc_pid_stat(5)).
+    let of_stock = fields(stock).unwrap();
     assert_eq!(of_stock[1], template.to_string());
+    assert_eq!(of_stock[3], template.to_string(), "it is weighed with its template");
     assert_eq!(of_stock[17], "1");
     for pid in server.processes_named("zyg-init").into_iter().chain([template]) {
-        assert_eq!(fields(pid)[16], "0", "nobody else stands back");
+        assert_eq!(nice_value(pid).as_deref(), Some("0"), "nobody else stands back");
     }
     eventually("nothing but its link and network namespaces", || {
         let entries = fs::read_dir(format!("/proc/{stock}/fd")).unwrap();

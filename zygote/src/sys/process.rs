@@ -233,17 +233,11 @@ pub fn prefer_short_slices() -> Result<(), Errno> {
 }
 
 /// Stands back for whoever else wants to run (nice(2)), for good where the caller has no right to
-/// undo it; also where the kernel weighs whole sessions against each other (sched(7), "The autogroup
-/// feature"), if the caller leads one.
+/// undo it.
 pub fn stand_back() {
     const NICEST: libc::c_int = 19;
     // SAFETY: integers only.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICEST) };
-    let leads = nix::unistd::getsid(None).is_ok_and(|session| session == nix::unistd::getpid());
-    if leads {
-        // There may be no such thing.
-        let _ = weigh_session(NICEST);
-    }
 }
 
 /// Sets the nice value of the session that the caller leads, as one among sessions (sched(7), "The

@@ -17,10 +17,15 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// How long one is kept for an order: whoever orders again and again does so within that.
 const KEEP: Duration = Duration::from_secs(5);
 
+/// As many as are kept: 2,500 in a second come back and settle, for 30 MiB in the seconds after.
+pub(super) const KEPT_MAX: usize = 128;
+
 /// What became of them. The template logs it with each that it takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub made: u64,
+    /// Made by the template, which could not wait.
+    pub adopted: u64,
     pub recycled: u64,
     /// Used again with the zygotes that had them.
     pub kept: u64,
@@ -143,7 +148,7 @@ impl<N> Keeper<N> {
 
 impl Tally {
     /// Bytes of it in a message.
-    pub const BYTES: usize = 9 * 8;
+    pub const BYTES: usize = 10 * 8;
 
     fn doubted(&mut self, doubt: Doubt) {
         match doubt {
@@ -155,8 +160,10 @@ impl Tally {
     }
 
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        let Self { made, recycled, kept, sockets, traffic, other, unknown, unused, full } = self;
-        let numbers = [made, recycled, kept, sockets, traffic, other, unknown, unused, full];
+        let Self { made, adopted, recycled, kept, sockets, traffic, other, unknown, unused, full } =
+            self;
+        let numbers =
+            [made, adopted, recycled, kept, sockets, traffic, other, unknown, unused, full];
         let mut bytes = [0; Self::BYTES];
         for (to, number) in bytes.chunks_exact_mut(8).zip(numbers) {
             to.copy_from_slice(&number.to_ne_bytes());
@@ -168,19 +175,20 @@ impl Tally {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
         let (words, _) = bytes.as_chunks();
-        let [made, recycled, kept, sockets, traffic, other, unknown, unused, full] =
-            <[[u8; 8]; 9]>::try_from(words).ok()?.map(u64::from_ne_bytes);
-        Some(Self { made, recycled, kept, sockets, traffic, other, unknown, unused, full })
+        let [made, adopted, recycled, kept, sockets, traffic, other, unknown, unused, full] =
+            <[[u8; 8]; 10]>::try_from(words).ok()?.map(u64::from_ne_bytes);
+        Some(Self { made, adopted, recycled, kept, sockets, traffic, other, unknown, unused, full })
     }
 }
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { made, recycled, kept, sockets, traffic, other, unknown, unused, full } = self;
+        let Self { made, adopted, recycled, kept, sockets, traffic, other, unknown, unused, full } =
+            self;
         write!(
             f,
-            "network namespaces: {made} made ahead, {recycled} recycled, {kept} kept; destroyed: {sockets} for \
-             sockets left, {traffic} for traffic, {other} for another account, {unknown} unseen, \
+            "network namespaces: {made} made ahead, {adopted} made at once, {recycled} recycled, \
+             {kept} kept; destroyed: {sockets} for sockets left, {traffic} for traffic, {other} for another account, {unknown} unseen, \
              {unused} unused, {full} without room"
         )
     }

@@ -57,9 +57,9 @@ impl Networks {
         if self.kind != Network::Loopback {
             return act().map(|made| (made, None));
         }
-        let stocked = self.stock.take();
-        let number = stocked.as_ref().map(|stocked| stocked.number);
-        let made = self.enter(stocked).and_then(|()| act());
+        let entered = self.enter();
+        let number = entered.as_ref().ok().copied().flatten();
+        let made = entered.and_then(|_| act());
         // Also after an error: the template must not keep a zygote's network namespace alive.
         let back = setns(&self.own, CloneFlags::CLONE_NEWNET).at(Step::NetNamespace);
         if let (Err(_), Some(number)) = (&made, number) {
@@ -69,13 +69,17 @@ impl Networks {
         back.map(|()| (made, number))
     }
 
-    fn enter(&mut self, stocked: Option<Stocked>) -> Result<(), Failure> {
-        match stocked {
-            Some(Stocked { namespace, .. }) => {
-                setns(namespace, CloneFlags::CLONE_NEWNET).at(Step::NetNamespace)
+    /// Enters one, and returns its number if it is to be [`Self::gone`].
+    fn enter(&mut self) -> Result<Option<u64>, Failure> {
+        if let Some(Stocked { number, namespace }) = self.stock.take() {
+            let entered = setns(namespace, CloneFlags::CLONE_NEWNET).at(Step::NetNamespace);
+            if entered.is_err() {
+                self.gone(number);
             }
-            None => self.maker.enter_new(),
+            return entered.map(|()| Some(number));
         }
+        self.maker.enter_new()?;
+        Ok(self.stock.adopt(|| own("net").ok()))
     }
 
     /// Takes note that all processes of the zygote with the namespace of this number are gone.

@@ -11,10 +11,14 @@
 //!
 //! Where namespaces are recycled, it keeps a descriptor of each that it has made, is told when the
 //! zygote that had it is gone, and fills an order with one that tells nothing of that (see `keeper` and
-//! `account`) rather than to make one. What the template makes itself ends with its zygote.
+//! `account`) rather than to make one.
 //!
-//! The template never waits for it: what is not there yet it makes itself. It is the nicest there is,
-//! and not of the policy `SCHED_IDLE` (sched(7)): one that does not get to run while it has the kernel's
+//! The template never waits for it: what is not there yet it makes itself, and has it adopted. The
+//! process is the nicest there is, in the template's session, so that it is weighed with it (see
+//! `priority`): where somebody waits for zygotes, it does not stand back from the commands of others
+//! while the template makes with more effort what it has not got round to.
+//!
+//! It is not of the policy `SCHED_IDLE` (sched(7)): one that does not get to run while it has the kernel's
 //! locks over all network namespaces keeps everybody waiting who makes one. With both of two
 //! processors busy that was up to 0.2 s in most runs with `SCHED_IDLE`, and at nice 19 hardly more
 //! than without it, 20 ms (Linux 6.18).
@@ -35,9 +39,12 @@ use sys::process::{Cloned, fork_apart};
 use zyg_protocol::message::{Failure, Recycle, Step};
 use zyg_protocol::socket::{pair, receive, send};
 
-/// Network namespaces in stock, 100 KiB each: what a burst takes at once. Refilling it takes 15 ms. And
-/// as many that have come back, which is 600 in a second.
-pub(super) const STOCK_MAX: usize = 32;
+/// Network namespaces in stock, 230 KiB each: what a burst takes at once. Refilling it takes 15 ms.
+const STOCK_MAX: usize = 32;
+
+/// Namespaces on their way to the process, which need not get to run. Each counts as in flight until
+/// then.
+const ADOPTED_MAX: u64 = 32;
 
 /// Descriptor limits below this leave no room for a stock: what waits in the link counts as in flight
 /// (unix(7)), and so against what hands leases over (`ROOM_MAX` in `init::bounds`).
@@ -70,6 +77,8 @@ pub(super) enum Said {
     Gone(u64),
     /// The zygote that has that one may be used again with it: does it tell nothing?
     Ask(u64),
+    /// The template has made that one itself; its descriptor rides along.
+    Made(u64),
 }
 
 impl Said {
@@ -78,6 +87,7 @@ impl Said {
             Self::Order(number) => (0, number),
             Self::Gone(number) => (1, number),
             Self::Ask(number) => (2, number),
+            Self::Made(number) => (3, number),
         };
         let mut bytes = [kind; SAID_BYTES];
         bytes[1..].copy_from_slice(&number.to_ne_bytes());
@@ -91,6 +101,7 @@ impl Said {
             0 => Some(Self::Order(number)),
             1 => Some(Self::Gone(number)),
             2 => Some(Self::Ask(number)),
+            3 => Some(Self::Made(number)),
             _ => None,
         }
     }
@@ -164,6 +175,8 @@ struct Process {
     untold: VecDeque<Said>,
     /// Namespaces that it was asked about.
     asked: Vec<u64>,
+    /// Namespaces that it was sent.
+    adopted: u64,
 }
 
 impl Stock {
@@ -181,7 +194,7 @@ impl Stock {
         self.wanted = if self.allowed { zygotes.min(STOCK_MAX) } else { 0 };
         if self.process.is_none() && self.wanted > 0 && self.may_start() {
             match Process::start(home, self.recycle) {
-                Ok(process) => self.process = Some(process),
+                Ok(process) => (self.process, self.tally) = (Some(process), Tally::default()),
                 Err(failure) => self.lost(&failure.to_string()),
             }
         }
@@ -270,6 +283,21 @@ impl Stock {
         }
     }
 
+    /// Has one that the template has made itself kept like one from stock, under the number that is
+    /// returned. `None` where that cannot be: it ends with its zygote.
+    pub fn adopt(&mut self, namespace: impl FnOnce() -> Option<OwnedFd>) -> Option<u64> {
+        let process = self.process.as_mut().filter(|_| self.recycle != Recycle::None)?;
+        if process.adopted >= self.tally.adopted + ADOPTED_MAX {
+            return None;
+        }
+        let number = self.next;
+        let said = Said::Made(number).to_bytes();
+        send(process.link.as_fd(), &said, &[namespace()?.as_fd()]).ok()?;
+        process.adopted += 1;
+        self.next += 1;
+        Some(number)
+    }
+
     fn may_start(&self) -> bool {
         self.retry.is_none_or(|(at, _)| Instant::now() >= at)
     }
@@ -312,7 +340,7 @@ impl Process {
             }
             Cloned::Parent { pidfd, .. } => {
                 let (untold, asked) = (VecDeque::new(), Vec::new());
-                Ok(Self { pidfd, link, answers, ordered: 0, untold, asked })
+                Ok(Self { pidfd, link, answers, ordered: 0, untold, asked, adopted: 0 })
             }
         }
     }
@@ -409,10 +437,12 @@ mod tests {
 
     #[test]
     fn what_the_template_says_comes_through_a_message() {
-        for said in [Said::Order(0), Said::Order(u64::MAX), Said::Gone(7), Said::Ask(8)] {
+        let said =
+            [Said::Order(0), Said::Order(u64::MAX), Said::Gone(7), Said::Ask(8), Said::Made(9)];
+        for said in said {
             assert_eq!(Said::from_bytes(&said.to_bytes()), Some(said));
         }
-        for wrong in [&[][..], &[0; SAID_BYTES - 1], &[3; SAID_BYTES]] {
+        for wrong in [&[][..], &[0; SAID_BYTES - 1], &[4; SAID_BYTES]] {
             assert_eq!(Said::from_bytes(wrong), None, "{wrong:?}");
         }
     }

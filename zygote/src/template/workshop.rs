@@ -2,10 +2,10 @@
 //! it has seen.
 
 use super::account::{Account, Doubt};
-use super::keeper::Keeper;
+use super::keeper::{KEPT_MAX, Keeper};
 use super::namespaces::own;
 use super::network::Maker;
-use super::stock::{MESSAGE_BYTES, STOCK_MAX, Said, Verdict};
+use super::stock::{MESSAGE_BYTES, Said, Verdict};
 use crate::failure::At;
 use crate::sys;
 use nix::errno::Errno;
@@ -13,15 +13,14 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
-use nix::unistd::setsid;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 use sys::process::exit_now;
 use zyg_protocol::message::{Failure, Step};
 use zyg_protocol::socket::{receive, send};
 
-/// Descriptors that the process needs beside those of namespaces.
-const OTHER_DESCRIPTORS: usize = 64;
+/// Descriptors that the process needs beside those of namespaces that zygotes have.
+const OTHER_DESCRIPTORS: usize = 32 + KEPT_MAX;
 
 /// How long an account of a new namespace is good for: what modules and settings of the host are like
 /// may change, and with it what new ones tell.
@@ -32,13 +31,12 @@ pub(super) fn run(link: OwnedFd, answers: Option<OwnedFd>, home: OwnedFd, recycl
     let kept = keep_only(link, answers, home);
     // The end of the link ends it; this, one that is stopped.
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-    let _ = setsid();
     sys::process::stand_back();
     let Ok((link, answers, home)) = kept else { exit_now(1) };
     let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft as usize);
     let lent_max = if recycle { most.saturating_sub(OTHER_DESCRIPTORS) } else { 0 };
     let maker = Maker::new(sys::mount::own_procfs);
-    let keeper = Keeper::new(lent_max, STOCK_MAX);
+    let keeper = Keeper::new(lent_max, KEPT_MAX);
     let workshop = Workshop { link, answers, home, maker, keeper, recycle, account: None };
     exit_now(i32::from(workshop.serve().is_err()))
 }
@@ -87,11 +85,16 @@ impl Workshop {
                 Ok(_) => {}
                 Err(errno) => return Err(errno),
             }
-            let Ok(received) = receive(self.link.as_fd(), &mut buffer) else { return Ok(()) };
+            let Ok(mut received) = receive(self.link.as_fd(), &mut buffer) else { return Ok(()) };
             match Said::from_bytes(&buffer[..received.bytes]) {
                 Some(Said::Order(number)) => self.fill(number)?,
                 Some(Said::Ask(number)) => self.keeper.ask(Instant::now(), number),
                 Some(Said::Gone(number)) => self.keeper.come_back(Instant::now(), number),
+                Some(Said::Made(number)) => {
+                    let namespace = received.descriptors.pop().ok_or(Errno::EBADMSG)?;
+                    self.keeper.tally.adopted += 1;
+                    self.keeper.lend(number, namespace);
+                }
                 // The end of the link.
                 None => return Ok(()),
             }
