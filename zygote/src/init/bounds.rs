@@ -7,12 +7,15 @@
 //! (namespaces(7)), so a command that nests does not escape them.
 
 use crate::failure::At;
-use crate::sys::file::tell;
+use crate::sys::file::tell_at;
 use libc::RLIMIT_NOFILE;
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use std::ffi::CStr;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
 use zyg_protocol::limits::COMMANDS_MAX;
 use zyg_protocol::message::{Failure, Recipe, Rlimit, Step};
 
@@ -28,24 +31,27 @@ const NAMESPACES_MAX: u32 = 1024;
 /// A command that makes itself a user namespace has every capability in that, and with a cgroup
 /// namespace of its own it could mount the host's cgroup tree, where files are checked by kernel
 /// uid: one write to `cgroup.kill` ends what is outside.
-const CGROUP_NAMESPACES: &CStr = c"/proc/sys/user/max_cgroup_namespaces";
+const CGROUP_NAMESPACES: &CStr = c"max_cgroup_namespaces";
 
 /// Namespaces that a command may make in a user namespace of its own.
 const NAMESPACES: [&CStr; 7] = [
-    c"/proc/sys/user/max_user_namespaces",
-    c"/proc/sys/user/max_pid_namespaces",
-    c"/proc/sys/user/max_mnt_namespaces",
-    c"/proc/sys/user/max_net_namespaces",
-    c"/proc/sys/user/max_ipc_namespaces",
-    c"/proc/sys/user/max_uts_namespaces",
-    c"/proc/sys/user/max_time_namespaces",
+    c"max_user_namespaces",
+    c"max_pid_namespaces",
+    c"max_mnt_namespaces",
+    c"max_net_namespaces",
+    c"max_ipc_namespaces",
+    c"max_uts_namespaces",
+    c"max_time_namespaces",
 ];
 
 /// Instances of inotify that the host allows a user (inotify(7)): 128 by the kernel's own default.
 const INOTIFY_OF_A_USER: &str = "/proc/sys/fs/inotify/max_user_instances";
 
 /// And those of the environment.
-const INOTIFY: &CStr = c"/proc/sys/user/max_inotify_instances";
+const INOTIFY: &CStr = c"max_inotify_instances";
+
+/// Where these are. It is opened once, since the way to each takes as long as the write.
+const LIMITS: &CStr = c"/proc/sys/user";
 
 /// Descriptors of a user's that his commands leave free for what hands his leases over.
 const ROOM_MAX: u64 = 1024;
@@ -65,12 +71,15 @@ pub(crate) fn inotify_of_a_user() -> Result<Option<u32>, Failure> {
 
 /// Sets them. Call where the zygote's own /proc is mounted.
 pub(super) fn set(recipe: &Recipe, inotify_of_a_user: Option<u32>) -> Result<(), Failure> {
-    limit(CGROUP_NAMESPACES, 0)?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let limits = open(LIMITS, flags, Mode::empty());
+    let limits = limits.at_subject(Step::DropPrivileges, LIMITS.to_bytes())?;
+    limit(&limits, CGROUP_NAMESPACES, 0)?;
     if let Some(instances) = inotify_of_a_user {
-        limit(INOTIFY, instances / 2)?;
+        limit(&limits, INOTIFY, instances / 2)?;
     }
     if recipe.confinement.command_filters.is_empty() {
-        NAMESPACES.into_iter().try_for_each(|path| limit(path, NAMESPACES_MAX))?;
+        NAMESPACES.into_iter().try_for_each(|name| limit(&limits, name, NAMESPACES_MAX))?;
     }
     // Otherwise no command can make any: these filters forbid it.
     Ok(())
@@ -93,11 +102,11 @@ pub(super) fn descriptors((soft, hard): (u64, u64)) -> Option<Rlimit> {
     Some(Rlimit { resource: RLIMIT_NOFILE, soft: soft.min(hard), hard })
 }
 
-fn limit(path: &CStr, limit: u32) -> Result<(), Failure> {
-    match tell(path, limit.to_string().as_bytes()) {
+fn limit(limits: &OwnedFd, name: &CStr, limit: u32) -> Result<(), Failure> {
+    match tell_at(limits.as_fd(), name, limit.to_string().as_bytes()) {
         // A kernel without it.
         Err(Errno::ENOENT) => Ok(()),
-        told => told.at_subject(Step::DropPrivileges, path.to_bytes()),
+        told => told.at_subject(Step::DropPrivileges, name.to_bytes()),
     }
 }
 
