@@ -235,6 +235,10 @@ unsafe fn limit(resource: u32, soft: u64, hard: u64, lower: bool) -> Result<(), 
         let hard = hard.min(current.rlim_max);
         let soft = if lower { soft.min(current.rlim_cur) } else { soft };
         let wanted = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
+        // As most are, which are the client's own.
+        if (wanted.rlim_cur, wanted.rlim_max) == (current.rlim_cur, current.rlim_max) {
+            return Ok(());
+        }
         Errno::result(libc::setrlimit(resource, &raw const wanted)).map(drop)
     }
 }
