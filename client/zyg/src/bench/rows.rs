@@ -1,6 +1,6 @@
-//! The rows whose samples are taken in turn: of each round one of every row, in an order that
-//! changes from round to round, so that all rows see the same machine and none always follows the
-//! same other.
+//! The rows whose samples are taken in turn: of each round one of every row, or a few where they cost
+//! little, in an order that changes from round to round, so that all rows see the same machine and
+//! none always follows the same other.
 
 use super::floors::{Floor, Role};
 use super::interrupt::go_on;
@@ -27,6 +27,11 @@ const SAMPLE_MAX: Duration = Duration::from_millis(25);
 
 /// Samples that every row has at least.
 const SAMPLES_MIN: usize = 10;
+
+/// Rows of which a percentile is judged that the samples of single rounds are too few for, and how
+/// many of each round they have.
+const OFTEN: [&str; 2] = ["seqpacket_rtt", "acquire"];
+const TIMES: usize = 6;
 
 const POOLS: [(&str, &str); 2] =
     [("default", "min = 4, max = 64, learn = false"), ("cold", "min = 0, max = 64, learn = false")];
@@ -69,10 +74,18 @@ pub fn take(
     };
     scene.wake_up(chosen)?;
     let mut random = Random::new(seed);
+    let times = |turn: &Turn| if OFTEN.contains(&turn.row.kind.name) { TIMES } else { 1 };
+    let mut order: Vec<usize> = turns
+        .iter()
+        .enumerate()
+        .flat_map(|(index, turn)| std::iter::repeat_n(index, times(turn)))
+        .collect();
     for round in 0..WARM_UP + rounds {
         progress.show("rounds", round, WARM_UP + rounds);
-        random.shuffle(&mut turns);
-        scene.round(round, &mut turns)?;
+        random.shuffle(&mut order);
+        for index in &order {
+            scene.turn(round, &mut turns[*index])?;
+        }
     }
     Ok(turns.into_iter().map(|turn| turn.row).collect())
 }
@@ -120,22 +133,20 @@ impl Scene {
         Ok(())
     }
 
-    /// Takes a sample of each row whose turn it is.
-    fn round(&self, round: usize, turns: &mut [Turn]) -> anyhow::Result<()> {
-        for turn in turns {
-            let counted = round.checked_sub(WARM_UP);
-            // A slow row warms up once.
-            if !counted.unwrap_or(round).is_multiple_of(turn.every) {
-                continue;
-            }
-            self.server.settle()?;
-            let taken = (turn.take)(self);
-            // What a signal to the terminal has ended is no failure of the row's.
-            go_on()?;
-            let us = taken?.as_secs_f64() * 1e6;
-            if counted.is_some() {
-                turn.row.samples.push(us);
-            }
+    /// Takes a sample of the row if it has one in this round.
+    fn turn(&self, round: usize, turn: &mut Turn) -> anyhow::Result<()> {
+        let counted = round.checked_sub(WARM_UP);
+        // A slow row warms up once.
+        if !counted.unwrap_or(round).is_multiple_of(turn.every) {
+            return Ok(());
+        }
+        self.server.settle()?;
+        let taken = (turn.take)(self);
+        // What a signal to the terminal has ended is no failure of the row's.
+        go_on()?;
+        let us = taken?.as_secs_f64() * 1e6;
+        if counted.is_some() {
+            turn.row.samples.push(us);
         }
         Ok(())
     }
