@@ -239,7 +239,7 @@ pub struct Drain {
 /// stop.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// How many samples of each row; a slow row has fewer, and one whose 99th percentile is judged
+    /// How many samples of each row; a slow row has fewer, and some that are quick
     /// six times as many [default: 300, 40 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: Option<u32>,
