@@ -108,9 +108,9 @@ fn it_stands_back_and_holds_nothing_else() {
         let kinds: Vec<_> = links.iter().filter_map(|link| link.split(':').next()).collect();
         let (networks, others): (Vec<&str>, Vec<_>) =
             kinds.into_iter().partition(|kind| *kind == "net");
-        // Its own one, those of zygotes that are to be used again, and as many in stock. For a moment
-        // there is what it is just making.
-        let bound = 1 + 2 * server.pool().warm as usize;
+        // Its own one, those of zygotes that are to be used again, and as many in stock as zygotes have
+        // lived at once: one more than are warm, where the next was made while the first lease's ended.
+        let bound = 2 + 2 * server.pool().warm as usize;
         let held = ["/dev/null", "/dev/null", "/dev/null", "socket"];
         let at_rest = others == held || others == [&["/"], &held[..]].concat();
         (at_rest && networks.len() <= bound).then_some(())
