@@ -6,7 +6,7 @@
 //! uid of its own. Limits in `/proc/sys/user` hold for the writer's user namespace and all below it
 //! (namespaces(7)), so a command that nests does not escape them.
 
-use crate::failure::At;
+use crate::failure::{At, failure};
 use crate::sys::file::tell_at;
 use libc::RLIMIT_NOFILE;
 use nix::errno::Errno;
@@ -106,7 +106,10 @@ fn limit(limits: &OwnedFd, name: &CStr, limit: u32) -> Result<(), Failure> {
     match tell_at(limits.as_fd(), name, limit.to_string().as_bytes()) {
         // A kernel without it.
         Err(Errno::ENOENT) => Ok(()),
-        told => told.at_subject(Step::DropPrivileges, name.to_bytes()),
+        told => told.map_err(|errno| {
+            let path = [LIMITS.to_bytes(), b"/", name.to_bytes()].concat();
+            failure(Step::DropPrivileges, &path, errno)
+        }),
     }
 }
 
