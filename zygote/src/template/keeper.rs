@@ -188,8 +188,8 @@ impl std::fmt::Display for Tally {
         write!(
             f,
             "network namespaces: {made} made ahead, {adopted} made at once, {recycled} recycled, \
-             {kept} kept; destroyed: {sockets} for sockets left, {traffic} for traffic, {other} for another account, {unknown} unseen, \
-             {unused} unused, {full} without room"
+             {kept} kept; destroyed: {sockets} for sockets left, {traffic} for traffic, {other} for \
+             another account, {unknown} unseen, {unused} unused, {full} without room"
         )
     }
 }

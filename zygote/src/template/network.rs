@@ -57,9 +57,8 @@ impl Networks {
         if self.kind != Network::Loopback {
             return act().map(|made| (made, None));
         }
-        let entered = self.enter();
-        let number = entered.as_ref().ok().copied().flatten();
-        let made = entered.and_then(|_| act());
+        let (entered, number) = self.enter();
+        let made = entered.and_then(|()| act());
         // Also after an error: the template must not keep a zygote's network namespace alive.
         let back = setns(&self.own, CloneFlags::CLONE_NEWNET).at(Step::NetNamespace);
         if let (Err(_), Some(number)) = (&made, number) {
@@ -69,17 +68,15 @@ impl Networks {
         back.map(|()| (made, number))
     }
 
-    /// Enters one, and returns its number if it is to be [`Self::gone`].
-    fn enter(&mut self) -> Result<Option<u64>, Failure> {
+    /// Enters one, and tells its number if it is to be [`Self::gone`].
+    fn enter(&mut self) -> (Result<(), Failure>, Option<u64>) {
         if let Some(Stocked { number, namespace }) = self.stock.take() {
             let entered = setns(namespace, CloneFlags::CLONE_NEWNET).at(Step::NetNamespace);
-            if entered.is_err() {
-                self.gone(number);
-            }
-            return entered.map(|()| Some(number));
+            return (entered, Some(number));
         }
-        self.maker.enter_new()?;
-        Ok(self.stock.adopt(|| own("net").ok()))
+        let made = self.maker.enter_new();
+        let adopted = made.as_ref().ok().and_then(|()| self.stock.adopt(|| own("net").ok()));
+        (made, adopted)
     }
 
     /// Takes note that all processes of the zygote with the namespace of this number are gone.

@@ -9,9 +9,9 @@
 //! Where zygotes are used again as a whole, it is asked whether the namespace of one tells nothing. What
 //! it answers comes through a link of its own, not behind what waits.
 //!
-//! Where namespaces are recycled, it keeps a descriptor of each that it has made, is told when the
-//! zygote that had it is gone, and fills an order with one that tells nothing of that (see `keeper` and
-//! `account`) rather than to make one.
+//! Where namespaces are recycled, it keeps a descriptor of each that it has made or adopted, is told
+//! when the zygote that had it is gone, and fills an order with one that tells nothing of that (see
+//! `keeper` and `account`) rather than to make one.
 //!
 //! The template never waits for it: what is not there yet it makes itself, and has it adopted. The
 //! process is the nicest there is, in the template's session, so that it is weighed with it (see
@@ -77,8 +77,8 @@ pub(super) enum Said {
     Gone(u64),
     /// The zygote that has that one may be used again with it: does it tell nothing?
     Ask(u64),
-    /// The template has made that one itself; its descriptor rides along.
-    Made(u64),
+    /// That one the template has made itself; its descriptor rides along.
+    Adopt(u64),
 }
 
 impl Said {
@@ -87,7 +87,7 @@ impl Said {
             Self::Order(number) => (0, number),
             Self::Gone(number) => (1, number),
             Self::Ask(number) => (2, number),
-            Self::Made(number) => (3, number),
+            Self::Adopt(number) => (3, number),
         };
         let mut bytes = [kind; SAID_BYTES];
         bytes[1..].copy_from_slice(&number.to_ne_bytes());
@@ -101,7 +101,7 @@ impl Said {
             0 => Some(Self::Order(number)),
             1 => Some(Self::Gone(number)),
             2 => Some(Self::Ask(number)),
-            3 => Some(Self::Made(number)),
+            3 => Some(Self::Adopt(number)),
             _ => None,
         }
     }
@@ -291,7 +291,7 @@ impl Stock {
             return None;
         }
         let number = self.next;
-        let said = Said::Made(number).to_bytes();
+        let said = Said::Adopt(number).to_bytes();
         send(process.link.as_fd(), &said, &[namespace()?.as_fd()]).ok()?;
         process.adopted += 1;
         self.next += 1;
@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn what_the_template_says_comes_through_a_message() {
         let said =
-            [Said::Order(0), Said::Order(u64::MAX), Said::Gone(7), Said::Ask(8), Said::Made(9)];
+            [Said::Order(0), Said::Order(u64::MAX), Said::Gone(7), Said::Ask(8), Said::Adopt(9)];
         for said in said {
             assert_eq!(Said::from_bytes(&said.to_bytes()), Some(said));
         }

@@ -90,7 +90,7 @@ impl Workshop {
                 Some(Said::Order(number)) => self.fill(number)?,
                 Some(Said::Ask(number)) => self.keeper.ask(Instant::now(), number),
                 Some(Said::Gone(number)) => self.keeper.come_back(Instant::now(), number),
-                Some(Said::Made(number)) => {
+                Some(Said::Adopt(number)) => {
                     let namespace = received.descriptors.pop().ok_or(Errno::EBADMSG)?;
                     self.keeper.tally.adopted += 1;
                     self.keeper.lend(number, namespace);
