@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 times=50
 cargo build --quiet --locked --release -p zyg
 cargo build --quiet --locked --release -p zygote-client --example acquires
-target=${CARGO_TARGET_DIR:-target}/release
+target=${CARGO_TARGET_DIR:-target}/$(rustc --print host-tuple)/release
 
 scratch=$(mktemp -d)
 server=
