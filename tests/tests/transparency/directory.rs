@@ -1,5 +1,6 @@
 //! The command starts in the caller's working directory, whatever it is called.
 
+use crate::arguments::script;
 use crate::run::{Way, same_when};
 use std::ffi::OsStr;
 use std::fs;
@@ -52,6 +53,33 @@ fn a_directory_below_a_private_place_of_any_name_is_there() {
     let server = Server::start();
     let place = tempfile::tempdir_in("/tmp").unwrap();
     look_the_same_below(&server, place.path());
+}
+
+#[test]
+fn a_directory_below_that_of_the_program_is_writable() {
+    let server = Server::start();
+    for parent in [Path::new("/tmp"), &home()] {
+        let place = tempfile::tempdir_in(parent).unwrap();
+        let tests = place.path().join("tests");
+        fs::create_dir(&tests).unwrap();
+        script(&place.path().join("prog"), "#!/bin/sh\necho x >result && cat result\n");
+        // The first by a path, the other by PATH.
+        for argv in [["../prog"], ["prog"]] {
+            let seen = same_when(&server, &argv, |command| {
+                command.current_dir(&tests).env("PATH", format!("{}:/usr/bin:/bin", text(&place)))
+            });
+            assert_eq!((&seen.stdout[..], seen.code), (&b"x\n"[..], 0), "{seen:?}");
+        }
+        fs::remove_file(tests.join("result")).unwrap();
+        let mut alone = server.zyg("run");
+        alone.current_dir(&tests).args(["--", "../prog"]);
+        assert!(alone.status().unwrap().success());
+        assert!(!tests.join("result").exists(), "what is written there stays there");
+    }
+}
+
+fn text(place: &tempfile::TempDir) -> &str {
+    place.path().to_str().unwrap()
 }
 
 #[test]

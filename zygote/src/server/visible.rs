@@ -121,8 +121,9 @@ impl View {
         let Some(directory) = program.parent() else { return };
         // Straight in the private place: the program alone, for the place itself stays empty.
         let shown = if directory == place { program } else { directory };
-        self.trees.push(Tree { path: bytes(shown), read_only: true });
-        self.attach.push(Attach::Tree { target: bytes(shown) });
+        // First, since the working directory may lie below it, and must not be covered.
+        self.trees.insert(0, Tree { path: bytes(shown), read_only: true });
+        self.attach.insert(0, Attach::Tree { target: bytes(shown) });
     }
 
     fn shows(&self, target: &Path) -> bool {
@@ -296,6 +297,19 @@ mod tests {
             relies_on: Some(b("/home/u")),
         };
         assert_eq!(seen("/home/u", Some("/tmp/go-build/b1/x.test"), vec![]), Ok(expected));
+    }
+
+    #[test]
+    fn a_program_above_the_working_directory_does_not_cover_it() {
+        let expected = View {
+            attach: vec![
+                Attach::Tree { target: b("/tmp/x") },
+                Attach::Layer { target: b("/tmp/x/tests") },
+            ],
+            trees: vec![tree("/tmp/x", true), tree("/tmp/x/tests", true)],
+            ..View::default()
+        };
+        assert_eq!(seen("/tmp/x/tests", Some("/tmp/x/run"), vec![]), Ok(expected));
     }
 
     #[test]
