@@ -43,6 +43,8 @@ pub struct Command<'lease> {
     pub(crate) tty: Option<TtySize>,
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) umask: Option<u32>,
+    pub(crate) nice: i8,
+    pub(crate) cpus: Vec<u8>,
     pub(crate) sweep: bool,
 }
 
@@ -84,6 +86,8 @@ impl<'lease> Command<'lease> {
             tty: None,
             rlimits: Vec::new(),
             umask: None,
+            nice: 0,
+            cpus: Vec::new(),
             sweep: false,
         }
     }
@@ -190,6 +194,21 @@ impl<'lease> Command<'lease> {
     /// The file mode creation mask; 0o022 without it.
     pub fn umask(&mut self, mask: u32) -> &mut Self {
         self.umask = Some(mask);
+        self
+    }
+
+    /// The nice value (nice(2)), 0 to 19; 0 without it. That of the server is the least that there is.
+    pub fn nice(&mut self, nice: i8) -> &mut Self {
+        self.nice = nice;
+        self
+    }
+
+    /// The CPUs that the command may run on, one bit each as sched_setaffinity(2) has them: those of
+    /// them that the server may. All of the server's without it, or where it may run on none of them.
+    pub fn cpus(&mut self, mask: impl Into<Vec<u8>>) -> &mut Self {
+        self.cpus = mask.into();
+        let used = self.cpus.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        self.cpus.truncate(used);
         self
     }
 

@@ -68,7 +68,8 @@ pub enum SpawnError {
 impl SpawnError {
     /// The step that failed in the environment, and its error number; `None` if it did not get so
     /// far. `ENOENT` of [`Step::Execute`](crate::Step::Execute): there is no such program; another
-    /// of its errors: it is there and cannot be executed.
+    /// of its errors, or [`Step::Interpreter`](crate::Step::Interpreter): it is there and cannot be
+    /// executed.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         match self {
@@ -228,6 +229,8 @@ impl Command<'_> {
             tty: self.tty,
             rlimits: self.rlimits.clone(),
             umask: self.umask,
+            nice: self.nice,
+            cpus: self.cpus.clone().into(),
             sweep: self.sweep,
             quiet: false,
         })

@@ -65,6 +65,11 @@ pub struct Exec {
     pub rlimits: Vec<Rlimit>,
     /// File mode creation mask; `None` for 0o022.
     pub umask: Option<u32>,
+    /// Nice value (nice(2)); init's own where that is higher.
+    pub nice: i8,
+    /// The CPUs that it may run on, those of them that init may: one bit each, as sched_setaffinity(2)
+    /// has them, without the zero bytes at the end. Empty for all of init's.
+    pub cpus: Bytes,
     /// End everything else in the environment when this command ends, before its end is reported.
     pub sweep: bool,
     /// Do not report `Started`: who waits for the end alone is not woken twice. With `tty` it is

@@ -83,6 +83,8 @@ pub enum Step {
     Fork,
     #[error("execute")]
     Execute,
+    #[error("find the interpreter of")]
+    Interpreter,
     #[error("install the system call filter")]
     Filter,
 }

@@ -209,6 +209,8 @@ fn exec() -> Exec {
         tty: Some(TtySize { rows: 24, columns: 300 }),
         rlimits: vec![Rlimit { resource: 7, soft: 1024, hard: u64::MAX }],
         umask: Some(0o077),
+        nice: -5,
+        cpus: bytes(&[0b1010, 0, 1]),
         sweep: true,
         quiet: true,
     }
@@ -280,6 +282,7 @@ fn steps(samples: &mut Samples) {
         Step::Chdir,
         Step::Fork,
         Step::Execute,
+        Step::Interpreter,
         Step::Filter,
     ];
     for step in steps {

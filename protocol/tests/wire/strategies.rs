@@ -166,13 +166,13 @@ pub fn exec() -> impl Strategy<Value = Exec> {
     (
         (any::<u32>(), bytes(), strings(), strings(), option::of(bytes())),
         (vec(any::<i32>(), 0..8), option::of(tty), vec(rlimit, 0..4)),
-        any::<(Option<u32>, bool, bool)>(),
+        (any::<(Option<u32>, i8, bool, bool)>(), bytes()),
     )
         .prop_map(
             |(
                 (command, program, argv, env, cwd),
                 (descriptors, tty, rlimits),
-                (umask, sweep, quiet),
+                ((umask, nice, sweep, quiet), cpus),
             )| {
                 Exec {
                     command,
@@ -184,6 +184,8 @@ pub fn exec() -> impl Strategy<Value = Exec> {
                     tty,
                     rlimits,
                     umask,
+                    nice,
+                    cpus,
                     sweep,
                     quiet,
                 }

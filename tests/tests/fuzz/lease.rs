@@ -342,7 +342,7 @@ fn name(message: &FromInit) -> &'static str {
             Step::Rlimits => "failed: limits",
             Step::Chdir => "failed: directory",
             Step::Fork => "failed: not now",
-            Step::Execute => "failed: execute",
+            Step::Execute | Step::Interpreter => "failed: execute",
             _ => "failed: otherwise",
         },
     }

@@ -64,6 +64,19 @@ fn the_limit_of_descriptors_is_kept_below_what_hands_leases_over() {
 }
 
 #[test]
+fn the_nice_value_and_the_cpus_are_kept() {
+    let server = Server::start();
+    let told = ["sh", "-c", "nice; taskset -p $$ | sed 's/.*: //'"];
+    told_after(&server, ":", &told);
+    let own = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();
+    for cpu in (0..nix::sched::CpuSet::count()).filter(|cpu| own.is_set(*cpu).unwrap()) {
+        let setup = format!("taskset -cp {cpu} $$ >/dev/null; renice -n 7 $$ >/dev/null");
+        let seen = told_after(&server, &setup, &told);
+        assert_eq!(seen, format!("7\n{:x}\n", 1_u128 << cpu));
+    }
+}
+
+#[test]
 fn signals_have_their_defaults_and_none_is_blocked() {
     let server = Server::start();
     let signals = ["grep", "-E", "^Sig(Blk|Ign):", "/proc/self/status"];

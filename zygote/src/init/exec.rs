@@ -3,7 +3,7 @@
 use super::{Init, Preparation, bounds};
 use crate::failure::{At, failure};
 use crate::sys::command::{Prepared, candidates};
-use crate::sys::tty;
+use crate::sys::{placement, tty};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use std::ffi::{CStr, CString};
@@ -91,7 +91,7 @@ impl Init<'_> {
         let pid = prepared.start(stack).map_err(|outcome| {
             let subject = match outcome.step {
                 Step::Chdir => &cwd[..],
-                Step::Execute => &program[..],
+                Step::Execute | Step::Interpreter => &program[..],
                 _ => &[],
             };
             failure(outcome.step, subject, outcome.errno)
@@ -145,6 +145,10 @@ fn prepare(exec: Exec, descriptors: Vec<OwnedFd>) -> Result<(Prepared, Option<Ow
     }
     if let Some(umask) = exec.umask {
         prepared.umask(umask);
+    }
+    prepared.nice(exec.nice);
+    if !exec.cpus.is_empty() {
+        prepared.cpus(placement::cpus_among(&exec.cpus));
     }
     let mut master = None;
     if let Some(size) = exec.tty {

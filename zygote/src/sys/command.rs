@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "vfork's child may do little, and only by raw system calls")]
 
 use super::memory::Pages;
+use super::placement;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
@@ -35,6 +36,8 @@ pub struct Prepared {
     /// The same, for limits that are not to be exceeded.
     caps: Vec<(u32, u64, u64)>,
     umask: u32,
+    nice: i8,
+    cpus: Option<Vec<u8>>,
     filters: Vec<Vec<u8>>,
 }
 
@@ -61,6 +64,8 @@ impl Prepared {
             rlimits: Vec::new(),
             caps: Vec::new(),
             umask: 0o022,
+            nice: 0,
+            cpus: None,
             filters: Vec::new(),
         }
     }
@@ -95,6 +100,16 @@ impl Prepared {
         self.umask = umask & 0o777;
     }
 
+    /// Stands back by this nice value, if it is higher than the caller's own.
+    pub fn nice(&mut self, nice: i8) {
+        self.nice = nice;
+    }
+
+    /// Runs on these CPUs alone, one bit each.
+    pub fn cpus(&mut self, mask: Option<Vec<u8>>) {
+        self.cpus = mask;
+    }
+
     /// Installs a system call filter (seccomp(2)) right before the program.
     pub fn filter(&mut self, program: Vec<u8>) {
         self.filters.push(program);
@@ -116,9 +131,7 @@ impl Prepared {
             self.descriptors.iter().map(|(from, to)| (from.as_raw_fd(), *to)).collect();
         let child = Box::new(|| {
             let error = match self.arrange(&mut numbers) {
-                Ok(()) => {
-                    Outcome { step: Step::Execute, errno: self.execute(&argv, &env, &mut script) }
-                }
+                Ok(()) => self.execute(&argv, &env, &mut script),
                 Err(outcome) => outcome,
             };
             // The parent is suspended and reads this after the child is gone.
@@ -183,20 +196,29 @@ impl Prepared {
             }
             Errno::result(libc::chdir(self.cwd.as_ptr())).map_err(step(Step::Chdir))?;
         }
+        if self.nice > 0 {
+            placement::stand_back_by(self.nice);
+        }
+        if let Some(mask) = &self.cpus {
+            // A CPU that has been taken away since then is no reason to fail.
+            let _ = placement::run_on(mask);
+        }
         for filter in &self.filters {
             super::privilege::install_filter(filter).map_err(step(Step::Filter))?;
         }
         Ok(())
     }
 
-    /// Tries every candidate as execvp(3) does and returns the error to report. Runs in the child.
+    /// Tries every candidate as execvp(3) does and returns what to report. Runs in the child.
     fn execute(
         &self,
         argv: &[*const libc::c_char],
         env: &[*const libc::c_char],
         script: &mut [*const libc::c_char],
-    ) -> Errno {
+    ) -> Outcome {
+        let failed = |errno| Outcome { step: Step::Execute, errno };
         let mut denied = false;
+        let mut step = Step::Execute;
         let mut last = Errno::ENOENT;
         for candidate in &self.candidates {
             // SAFETY: null-terminated arrays of C strings, all alive in the suspended parent.
@@ -207,18 +229,26 @@ impl Prepared {
                     script[1] = candidate.as_ptr();
                     // SAFETY: as above.
                     unsafe { libc::execve(c"/bin/sh".as_ptr(), script.as_ptr(), env.as_ptr()) };
-                    return Errno::ENOEXEC;
+                    return failed(Errno::ENOEXEC);
                 }
                 Errno::EACCES => denied = true,
+                // What is there, and said not to be, lacks what is to execute it.
+                // SAFETY: as above.
+                Errno::ENOENT if unsafe { libc::access(candidate.as_ptr(), libc::F_OK) } == 0 => {
+                    step = Step::Interpreter;
+                }
                 Errno::ENOENT
                 | Errno::ENOTDIR
                 | Errno::ESTALE
                 | Errno::ENODEV
                 | Errno::ETIMEDOUT => {}
-                _ => return last,
+                _ => return failed(last),
             }
         }
-        if denied { Errno::EACCES } else { last }
+        match step {
+            Step::Interpreter => Outcome { step, errno: Errno::ENOENT },
+            _ => failed(if denied { Errno::EACCES } else { last }),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod file;
 pub mod memory;
 pub mod mount;
 pub mod net;
+pub mod placement;
 pub mod privilege;
 pub mod probe;
 pub mod process;

@@ -309,9 +309,9 @@ pub fn scheduling(process: Pid) -> Result<Scheduling, Errno> {
     Ok(Scheduling { processor, io: Errno::result(io)? })
 }
 
-/// Goes on in a child with a session of its own and no descriptor but the standard streams; the
-/// caller's process exits with code 0. (A lock or a pipe that somebody has left open to us would be
-/// held for as long as we live.)
+/// Goes on in a child with a session of its own and no descriptor but the standard streams, wherever
+/// there is a CPU; the caller's process exits with code 0. (A lock or a pipe that somebody has left open
+/// to us would be held for as long as we live.)
 ///
 /// For the start of a program, before it has opened or started anything.
 ///
@@ -324,6 +324,7 @@ pub fn daemonize() -> Result<(), Errno> {
         ForkResult::Child => {
             // SAFETY: nothing here owns a descriptor yet (the caller's promise).
             Errno::result(unsafe { libc::close_range(3, u32::MAX, 0) })?;
+            super::placement::reset();
             nix::unistd::setsid().map(drop)
         }
     }
