@@ -9,6 +9,7 @@ use nix::sys::socket::{
 };
 use nix::unistd::Uid;
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -341,10 +342,21 @@ fn private_directory(runtime: Option<OsString>, uid: Uid) -> PathBuf {
     }
 }
 
-/// The private server's socket in its directory. The version is in the name, so that clients of
-/// two releases do not get in each other's way.
-pub(crate) fn private_socket(directory: &Path) -> PathBuf {
-    directory.join(format!("v{WIRE_VERSION}.sock"))
+/// Those namespaces by which the same path, address or id is another thing.
+const NAMESPACES: [&str; 4] = ["mnt", "net", "pid", "user"];
+
+/// The private server's socket in its directory, `zyg` in `$XDG_RUNTIME_DIR` for one. In its name are the version of the wire, so that
+/// clients of two releases do not get in each other's way, and the caller's namespaces: a server shows
+/// the files and the network that it has itself, which in a container, say, are not those outside,
+/// though the directory may be the same.
+#[must_use]
+pub fn private_socket(directory: &Path) -> PathBuf {
+    let mut place = DefaultHasher::new();
+    for name in NAMESPACES {
+        let namespace = std::fs::metadata(format!("/proc/self/ns/{name}"));
+        namespace.map_or(0, |meta| meta.ino()).hash(&mut place);
+    }
+    directory.join(format!("v{WIRE_VERSION}-{:08x}.sock", place.finish() as u32))
 }
 
 /// Where a server listens that is not told where: as root at the system's socket, else at the user's

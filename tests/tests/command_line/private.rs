@@ -32,7 +32,7 @@ impl Runtime {
     }
 
     fn socket(&self) -> PathBuf {
-        self.own().join(format!("v{}.sock", zyg_protocol::limits::WIRE_VERSION))
+        zygote_client::private_socket(&self.own())
     }
 
     /// `zyg VERB` by which the private server is found.
@@ -317,6 +317,62 @@ fn a_directory_of_another_user_is_refused() {
     fs::set_permissions(runtime.own(), fs::Permissions::from_mode(0o700)).unwrap();
     std::os::unix::fs::chown(runtime.own(), Some(12345), None).unwrap();
     assert_directory_refused(&runtime, &["uid 12345", "uid 0"]);
+}
+
+#[test]
+fn a_server_is_that_of_its_callers_namespaces() {
+    let Some(runtime) = Runtime::new() else { return };
+    assert_eq!(runtime.run(&["hostname"]).status.code(), Some(0));
+    // With files of its own, as in a container, and the same directory to look for a server in.
+    let inside = |script: &str| {
+        let mut shell = Command::new("unshare");
+        let zyg = runtime.zyg("run");
+        shell.args(["--user", "--map-current-user", "--mount", "sh", "-c", script]);
+        shell.arg(zyg.get_program()).env("XDG_RUNTIME_DIR", runtime.directory.path());
+        shell.env_remove("ZYG_SOCKET").env_remove("ZYG_PROFILE").output().unwrap()
+    };
+    let control = inside("true");
+    if !control.status.success() {
+        return skip("this machine gives an ordinary user no namespaces");
+    }
+    let found = inside("exec \"$0\" status");
+    let said = String::from_utf8_lossy(&found.stderr);
+    assert!(!found.status.success() && said.contains("no server listens at"), "{found:?}");
+    assert!(!said.contains(runtime.socket().to_str().unwrap()), "{said}");
+    assert!(runtime.zyg("status").status().unwrap().success(), "the control: it is there");
+}
+
+#[test]
+fn a_user_whose_group_is_not_the_databases_has_it_inside() {
+    const SOMEBODY: u32 = 12345;
+    if !is_root() {
+        return; // Only root can be in another group.
+    }
+    let Some(runtime) = Runtime::new() else { return };
+    let place = runtime.directory.path();
+    let zyg = place.join("zyg-program");
+    fs::copy(zyg_binary(), &zyg).unwrap();
+    fs::set_permissions(&zyg, fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(place, Some(SOMEBODY), None).unwrap();
+    // The ordinary user whose group the database names, and one without a name.
+    for uid in [SOMEBODY, 65534] {
+        std::os::unix::fs::chown(place, Some(uid), None).unwrap();
+        let socket = place.join(format!("{uid}.sock"));
+        let as_user = |verb: &str| {
+            let mut command = Command::new("setpriv");
+            command.arg(format!("--reuid={uid}")).args(["--regid=4", "--clear-groups"]);
+            command.arg(&zyg).arg(verb).arg("--socket").arg(&socket).current_dir("/");
+            command
+        };
+        let mut server =
+            as_user("serve").stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        eventually("a server", || Client::connect(&socket).ok());
+        let output = as_user("run").args(["--", "sh", "-c", "id -u; id -g"]).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        kill(Pid::from_raw(server.id() as i32), Signal::SIGTERM).unwrap();
+        server.wait().unwrap();
+        assert_eq!(told, format!("{uid}\n4\n"), "{output:?}");
+    }
 }
 
 #[test]
