@@ -113,7 +113,10 @@ pub enum FilterError {
         "failed to compile a system call filter: {0} is not supported; set seccomp = \"off\" to run without one"
     )]
     Architecture(&'static str),
-    /// A name in the profile is none, in the main.
+    /// A name in the profile is no system call's.
+    #[error("seccomp: {0:?} is no system call of this machine's architecture (syscalls(2))")]
+    NoSuchCall(String),
+    /// The compiler refuses it for another reason.
     #[error("failed to compile the system call filter: {0}")]
     Compile(String),
 }
@@ -123,6 +126,10 @@ pub enum FilterError {
 /// # Errors
 /// See [`FilterError`].
 pub(crate) fn compile(wanted: &Wanted) -> Result<Filters, FilterError> {
+    let mut named = wanted.allow.iter().chain(&wanted.deny);
+    if let Some(unknown) = named.find(|name| program(libc::EPERM, vec![whole(name)]).is_err()) {
+        return Err(FilterError::NoSuchCall(unknown.clone()));
+    }
     let kept = |names: &[&str]| -> Vec<Value> {
         let kept = names.iter().filter(|name| !wanted.allow.iter().any(|allowed| allowed == *name));
         kept.map(|name| whole(name)).collect()

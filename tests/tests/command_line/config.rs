@@ -48,12 +48,49 @@ fn what_is_no_toml_is_told_with_its_place() {
 }
 
 #[test]
+fn what_the_kernel_or_the_machine_does_not_know_is_named() {
+    let place = tempfile::tempdir().unwrap();
+    for (toml, words) in [
+        ("[profile.p]\nseccomp = { deny = [\"ptrac\"] }\n", ["profile p", "\"ptrac\""]),
+        ("[profile.p]\nseccomp = { allow = [\"bpff\"] }\n", ["profile p", "\"bpff\""]),
+        ("[server]\nprefork_for = [\"no-such-user\"]\n", ["prefork_for", "no-such-user"]),
+    ] {
+        let output = checked(&place, toml);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{toml}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{word} is not in: {said}");
+        }
+    }
+    let known = "[profile.p]\nseccomp = { deny = [\"ptrace\"], allow = [\"bpf\"] }\n";
+    assert_eq!(checked(&place, known).status.code(), Some(0), "the control");
+}
+
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("zyg.toml");
+    fs::write(&file, "").unwrap();
+    let check_to = |out: &str| {
+        let mut command = Command::new(zyg_binary());
+        command.args(["config", "check"]).arg(&file);
+        command.stdout(fs::OpenOptions::new().write(true).open(out).unwrap());
+        command.output().unwrap()
+    };
+    let full = check_to("/dev/full");
+    assert_eq!(full.status.code(), Some(125), "{full:?}");
+    assert!(String::from_utf8_lossy(&full.stderr).contains("standard output"), "{full:?}");
+    assert_eq!(check_to("/dev/null").status.code(), Some(0), "the control");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let output =
         Command::new(zyg_binary()).args(["config", "check", "/no/such/zyg.toml"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("/no/such/zyg.toml"), "{said}");
+    assert_eq!(said.matches("No such file").count(), 1, "once is enough: {said}");
 }
 
 #[test]

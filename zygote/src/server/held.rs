@@ -12,10 +12,15 @@ const SHARE_OF_ALL: u64 = 4;
 /// And of those, one in this many for one user.
 const SHARE_OF_USER: usize = 4;
 
+/// What is named to whoever asks for more.
+const WHAT: &str = "mount sources of acquires that wait (a share of the server's descriptors: raise \
+                    its ulimit -n or LimitNOFILE=)";
+
 /// What may be held, and what is.
 #[derive(Debug)]
 pub(super) struct Held {
     all_max: usize,
+    user_max: usize,
     all: Rc<Cell<usize>>,
     users: HashMap<u32, Rc<Cell<usize>>>,
 }
@@ -28,10 +33,12 @@ pub(super) struct Leave {
 }
 
 impl Held {
-    /// Nothing yet, of as many descriptors as the server may have.
-    pub fn new(descriptors: u64) -> Self {
+    /// Nothing yet, of as many descriptors as the server may have. Where it serves one user `alone`,
+    /// there is nobody to share them with.
+    pub fn new(descriptors: u64, alone: bool) -> Self {
         let all_max = (descriptors / SHARE_OF_ALL).try_into().unwrap_or(usize::MAX);
-        Self { all_max, all: Rc::default(), users: HashMap::new() }
+        let user_max = if alone { all_max } else { all_max / SHARE_OF_USER };
+        Self { all_max, user_max, all: Rc::default(), users: HashMap::new() }
     }
 
     /// Leave for a user to hold that many more.
@@ -44,10 +51,9 @@ impl Held {
         }
         self.users.retain(|_, count| count.get() > 0);
         let user = self.users.entry(uid).or_default();
-        let user_max = self.all_max / SHARE_OF_USER;
-        if user.get() + sources > user_max || self.all.get() + sources > self.all_max {
-            let what = "mount sources of acquires that wait".to_owned();
-            let limit = user_max.try_into().unwrap_or(u32::MAX);
+        if user.get() + sources > self.user_max || self.all.get() + sources > self.all_max {
+            let limit = self.user_max.try_into().unwrap_or(u32::MAX);
+            let what = WHAT.to_owned();
             return Err(Denial::QuotaExceeded { what, limit });
         }
         let counts = vec![Rc::clone(&self.all), Rc::clone(user)];
@@ -72,7 +78,7 @@ mod tests {
 
     #[test]
     fn no_user_takes_all_and_what_is_dropped_is_free_again() {
-        let mut held = Held::new(320);
+        let mut held = Held::new(320, false);
         let mut leaves: Vec<_> = (0..4).map(|_| held.take(1, 5).unwrap()).collect();
         assert!(matches!(held.take(1, 1), Err(Denial::QuotaExceeded { limit: 20, .. })));
         for uid in 2..5 {
@@ -85,5 +91,13 @@ mod tests {
         drop(leaves);
         assert!(held.take(6, 20).is_ok());
         assert!(held.take(6, 0).is_ok());
+    }
+
+    #[test]
+    fn a_user_who_is_served_alone_may_have_all() {
+        let mut held = Held::new(320, true);
+        let all = held.take(1, 80).unwrap();
+        assert!(matches!(held.take(1, 1), Err(Denial::QuotaExceeded { limit: 80, .. })));
+        drop(all);
     }
 }

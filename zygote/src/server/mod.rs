@@ -85,8 +85,13 @@ pub enum ServerError {
     Wait(#[source] io::Error),
     #[error("failed to adopt orphaned environments (PR_SET_CHILD_SUBREAPER): {0}")]
     Subreaper(nix::errno::Errno),
-    #[error(transparent)]
-    Filter(#[from] FilterError),
+    #[error("profile {profile}: {error}")]
+    Filter {
+        /// Whose filter it is.
+        profile: String,
+        /// Why there is none.
+        error: FilterError,
+    },
     #[error("failed to be warm for user {0:?}, whom prefork_for names: there is no such user")]
     NoSuchUser(String),
 }
@@ -108,6 +113,11 @@ pub struct Ended {
 /// So long that a short command is over, and as the kernel's tick at 250 Hz: a timer before that has to
 /// be set in the hardware, which takes 15 µs of a virtual machine's time.
 const REST_WAITS: Duration = Duration::from_millis(4);
+
+/// What opening mount sources may take of a client that waits for less: it is no wait for an
+/// environment, and there may be a warm one. Half a millisecond is usual, and a hundred times that on
+/// a host where everybody computes.
+const OPENING_TAKES: Duration = Duration::from_millis(250);
 
 /// Readiness events taken from the kernel at once.
 const EVENTS: usize = 1024;
@@ -193,7 +203,7 @@ impl Opening {
     /// When its client stops waiting.
     fn deadline(&self) -> Option<Time> {
         let wait = self.acquire.wait_ms.map(Duration::from_millis)?;
-        Some(self.arrived.after(wait))
+        Some(self.arrived.after(wait.max(OPENING_TAKES)))
     }
 }
 
@@ -210,8 +220,8 @@ struct Lease {
 /// # Errors
 /// See [`ServerError`]. What concerns one client or one pool is never one: it is told there.
 pub fn run(options: Options) -> Result<Ended, ServerError> {
+    know_users(&options.config)?;
     let mut server = Server::new(options)?;
-    server.know_users()?;
     server.prefork();
     server.settle();
     server.order_spawns();
@@ -245,7 +255,7 @@ impl Server {
             signals,
             waiting: HashMap::new(),
             opening: HashMap::new(),
-            held: Held::new(nofile.1),
+            held: Held::new(nofile.1, !nix::unistd::getuid().is_root()),
             leases: HashMap::new(),
             lease_deadlines: BTreeSet::new(),
             last_number: 0,
@@ -272,13 +282,6 @@ impl Server {
         }
         server.watch(server.signals.pipe(), Source::Signals).map_err(ServerError::Loop)?;
         Ok(server)
-    }
-
-    /// Whether all users exist that are to find environments warm.
-    fn know_users(&self) -> Result<(), ServerError> {
-        let known = |name: &String| crate::users::named(name).is_some();
-        let unknown = self.config.server.prefork_for.iter().find(|name| !known(name));
-        unknown.map_or(Ok(()), |name| Err(ServerError::NoSuchUser(name.clone())))
     }
 
     fn serve(mut self) -> Result<Ended, ServerError> {
@@ -399,15 +402,26 @@ impl Server {
 /// Whether a server could run with this configuration, as far as that can be told beforehand.
 ///
 /// # Errors
-/// A system call filter that cannot be made.
-pub fn check(config: &Config) -> Result<(), FilterError> {
-    compile_filters(config).map(drop)
+/// A system call filter that cannot be made, or a user who does not exist.
+pub fn check(config: &Config) -> Result<(), ServerError> {
+    compile_filters(config)?;
+    know_users(config)
 }
 
 /// The filters of every profile.
-fn compile_filters(config: &Config) -> Result<HashMap<String, Filters>, FilterError> {
-    let compile = |(name, profile): (&String, &_)| Ok((name.clone(), recipes::filters(profile)?));
+fn compile_filters(config: &Config) -> Result<HashMap<String, Filters>, ServerError> {
+    let compile = |(name, profile): (&String, &_)| match recipes::filters(profile) {
+        Ok(filters) => Ok((name.clone(), filters)),
+        Err(error) => Err(ServerError::Filter { profile: name.clone(), error }),
+    };
     config.profiles.iter().map(compile).collect()
+}
+
+/// Whether all users exist that are to find environments warm.
+fn know_users(config: &Config) -> Result<(), ServerError> {
+    let known = |name: &String| crate::users::named(name).is_some();
+    let unknown = config.server.prefork_for.iter().find(|name| !known(name));
+    unknown.map_or(Ok(()), |name| Err(ServerError::NoSuchUser(name.clone())))
 }
 
 /// Raises the soft descriptor limit to the hard one, and returns both as they were: commands get

@@ -4,12 +4,16 @@ use super::visible::Writable;
 use crate::config::{self, Etc, Home, HostPath, Identity, Location, Place, Profile, Seccomp};
 use crate::filter::{self, FilterError, Filters, Wanted};
 use crate::users;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use zyg_protocol::message::{
     Authority, Bytes, Confinement, Network, Recipe, Recycle, Rlimit, Root, Slices, View, ViewBind,
 };
+
+/// Where programs look for name servers (resolv.conf(5)).
+const RESOLVER: &str = "/etc/resolv.conf";
 
 /// What a recipe is made from, beside the profile.
 #[derive(Debug)]
@@ -24,7 +28,7 @@ pub(super) struct Facts<'a> {
 /// The recipe, and what it makes writable.
 pub(super) fn recipe(profile: &Profile, facts: &Facts<'_>) -> (Recipe, Writable) {
     let user = users::with_uid(facts.uid);
-    let gid = user.as_ref().map_or_else(|| own_gid(facts.uid), |user| user.gid);
+    let gid = own_gid(facts.uid).or(user.as_ref().map(|user| user.gid)).unwrap_or(facts.uid);
     let client_home = user.as_ref().map(|user| real(&user.home));
     let writable = writable(profile, client_home.as_deref());
     let authority = Authority {
@@ -115,6 +119,10 @@ fn view(profile: &Profile, writable: &Writable, client_home: Option<&Path>) -> V
         read_only: bind.read_only,
     };
     let hidden = |location: &Location| bytes(&location.with_home(home_inside));
+    let mut binds: Vec<ViewBind> = profile.bind.iter().map(bind).collect();
+    if profile.network == config::Network::Host && writable.host {
+        binds.splice(..0, resolver(Path::new(RESOLVER), &writable.private));
+    }
     View {
         root: match &profile.root {
             config::Root::Host => Root::Host,
@@ -124,13 +132,22 @@ fn view(profile: &Profile, writable: &Writable, client_home: Option<&Path>) -> V
         root_overlay: profile.root_overlay,
         shown: profile.read_only.iter().map(pattern).collect(),
         hidden: profile.hide.iter().map(hidden).collect(),
-        binds: profile.bind.iter().map(bind).collect(),
+        binds,
         minimal_etc: profile.etc == Etc::Minimal,
         private: writable.private.clone(),
         layered: writable.layered.clone(),
         tmp_bytes: profile.limits.tmp_size,
         tmp_inodes: profile.limits.tmp_inodes,
     }
+}
+
+/// What names the host's name servers, for whoever has the host's network, where it is a link into a
+/// private place, as systemd-resolved and resolvconf(8) have it (`/run`).
+fn resolver(link: &Path, private: &[Bytes]) -> Option<ViewBind> {
+    let real = fs::canonicalize(link).ok().filter(|real| real.is_file())?;
+    let is_private = private.iter().any(|place| real.starts_with(OsStr::from_bytes(place)));
+    let path = bytes(&real);
+    is_private.then(|| ViewBind { source: path.clone(), target: path, read_only: true })
 }
 
 fn pattern(path: &HostPath) -> Bytes {
@@ -161,9 +178,10 @@ fn writable(profile: &Profile, client_home: Option<&Path>) -> Writable {
     writable
 }
 
-/// The gid for a uid without a name: the server's own for its own uid, else the same number.
-fn own_gid(uid: u32) -> u32 {
-    if uid == nix::unistd::getuid().as_raw() { nix::unistd::getgid().as_raw() } else { uid }
+/// The server's own gid, for its own uid. It need not be the one that the user database names (after
+/// newgrp(1), say, or in a container), and a server without privileges can map no other.
+fn own_gid(uid: u32) -> Option<u32> {
+    (uid == nix::unistd::getuid().as_raw()).then(|| nix::unistd::getgid().as_raw())
 }
 
 /// The path without symbolic links, as a client's getcwd(3) has it.
@@ -173,4 +191,28 @@ fn real(path: &Path) -> PathBuf {
 
 fn bytes(path: &Path) -> Bytes {
     Bytes::from(path.as_os_str().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn name_servers_that_a_private_place_would_hide_are_shown() {
+        let scratch = tempfile::tempdir().unwrap();
+        let place = scratch.path().canonicalize().unwrap();
+        let (run, etc) = (place.join("run"), place.join("etc"));
+        fs::create_dir_all(&run).unwrap();
+        fs::create_dir_all(&etc).unwrap();
+        let (real, link) = (run.join("stub.conf"), etc.join("resolv.conf"));
+        let private = [bytes(&run)];
+        symlink("../run/stub.conf", &link).unwrap();
+        assert_eq!(resolver(&link, &private), None, "a link that leads nowhere");
+        fs::write(&real, "nameserver 127.0.0.53\n").unwrap();
+        let path = bytes(&real);
+        let shown = ViewBind { source: path.clone(), target: path, read_only: true };
+        assert_eq!(resolver(&link, &private), Some(shown));
+        assert_eq!(resolver(&link, &[]), None, "what is seen anyway");
+    }
 }

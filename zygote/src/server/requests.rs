@@ -280,7 +280,8 @@ impl Server {
         let waiter = WaiterKey(self.number());
         let request = acquire.request;
         let (wait_ms, time_ms) = (acquire.wait_ms, acquire.time_ms);
-        let deadline = wait_ms.map(|wait| arrived.after(Duration::from_millis(wait)));
+        // From here on it waits for an environment, and not for its mount sources any more.
+        let deadline = wait_ms.map(|wait| self.now().after(Duration::from_millis(wait)));
         let _leave = leave;
         let waiting = Waiting { session, request, arrived, wait_ms, time_ms, view, trees, _leave };
         self.waiting.insert(waiter, waiting);
