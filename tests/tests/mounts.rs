@@ -290,6 +290,12 @@ fn a_target_of_another_kind_is_named() {
     assert!(said.contains("/usr"), "{said}");
     let said = place.refused(&["--tmpfs", "/etc/passwd"]);
     assert!(said.contains("/etc/passwd"), "{said}");
+    // What docker(1) takes would be bound writable, at a path of that name.
+    for mode in ["ro", "rw"] {
+        let said =
+            place.refused(&["--bind", &pair(place.below_home.path(), &format!("/mnt:{mode}"))]);
+        assert!(said.contains("--ro-bind"), "{said}");
+    }
     let said = place.refused(&["--tmpfs", "/"]);
     assert!(said.contains("mount target of /"), "{said}");
     for empty in ["", ":/tmp", "/tmp:"] {

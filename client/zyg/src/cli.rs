@@ -124,12 +124,31 @@ pub struct Run {
     /// Write one JSON object a line about start and end of the command to this descriptor
     #[arg(long, value_name = "N")]
     pub json_status_fd: Option<i32>,
+    /// Known, and not to be had yet
+    #[arg(long, hide = true, value_name = "SIZE")]
+    pub memory: Option<OsString>,
+    /// Known, and not to be had yet
+    #[arg(long, hide = true, value_name = "N")]
+    pub cpus: Option<OsString>,
+    /// Known, and not to be had yet
+    #[arg(long, hide = true, value_name = "N")]
+    pub pids_limit: Option<OsString>,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }
 
 impl Run {
+    /// An option that asks for a limit of a cgroup's: rather no run than one without it.
+    pub fn limit_of_a_cgroup(&self) -> Option<&'static str> {
+        let limits = [
+            ("--memory", &self.memory),
+            ("--cpus", &self.cpus),
+            ("--pids-limit", &self.pids_limit),
+        ];
+        limits.into_iter().find_map(|(name, value)| value.as_ref().map(|_| name))
+    }
+
     /// The profile that the user has named, by the option or by the variable.
     pub fn profile(&self) -> Option<String> {
         profile(self.profile.as_ref())
@@ -180,8 +199,8 @@ pub struct Status {
 /// Keep environments warm for what is coming
 ///
 /// Beside what the pool keeps warm anyway, for your own user, until the time is over. Starts your own
-/// server if none is there; it stays as long as the reservation does. Exit codes: 0 reserved, 1 not as
-/// many warm within the time of --wait, 125 zyg failed.
+/// server if none is there; it stays as long as the reservation does. Exit codes: 0 reserved, 1 with
+/// --wait and fewer warm in time than were asked for, 125 zyg failed.
 #[derive(Debug, Args)]
 pub struct Reserve {
     #[command(flatten)]

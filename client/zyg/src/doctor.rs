@@ -5,11 +5,12 @@
 //! their errors mean is `zygote::doctor`'s.
 
 use crate::cli::Doctor;
+use crate::print;
 use anyhow::bail;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ pub fn doctor(doctor: &Doctor) -> anyhow::Result<ExitCode> {
     let socket = doctor.server.named().unwrap_or_else(|| PathBuf::from(SYSTEM_SOCKET));
     if let Some(name) = &doctor.step {
         let Some(step) = Step::from_name(name) else { bail!("there is no step {name:?}") };
-        print(&format!("{}\n", serde_json::to_string(&perform(step, &socket))?));
+        print(&format!("{}\n", serde_json::to_string(&perform(step, &socket))?))?;
         return Ok(ExitCode::SUCCESS);
     }
     if !Path::new(OWN_PROGRAM).exists() {
@@ -40,13 +41,8 @@ pub fn doctor(doctor: &Doctor) -> anyhow::Result<ExitCode> {
     let report = Report::go_through(&Facts::read(), |step| {
         run(step, &socket).unwrap_or_else(|error| not_run(step, &error))
     });
-    print(&if doctor.json { format!("{}\n", whole(&report)) } else { report.table() });
+    print(&if doctor.json { format!("{}\n", whole(&report)) } else { report.table() })?;
     Ok(if report.can_run() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn print(text: &str) {
-    // A reader that has closed the pipe has seen enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn whole(report: &Report) -> Value {

@@ -2,9 +2,8 @@
 
 use crate::cli::Drain;
 use crate::connect::{find, unserved};
-use crate::{EXIT_LEASES_ENDED, EXIT_STUCK, complain};
+use crate::{EXIT_LEASES_ENDED, EXIT_STUCK, complain, print};
 use serde_json::json;
-use std::io::Write;
 use std::process::ExitCode;
 use zygote_client::{DrainError, Drained};
 
@@ -19,8 +18,7 @@ pub fn drain(drain: &Drain) -> anyhow::Result<ExitCode> {
     let Drained { ended, stuck } = drained;
     if drain.json {
         let whole = json!({ "version": 1, "ended": ended, "stuck": stuck });
-        // A reader that has closed the pipe has the exit code.
-        let _ = writeln!(std::io::stdout(), "{whole}");
+        print(&format!("{whole}\n"))?;
     }
     complain(&told(drained));
     Ok(exit_code(ended, stuck))

@@ -15,6 +15,7 @@ mod serve;
 mod signals;
 mod status;
 
+use anyhow::Context;
 use cli::Verb;
 use std::io::Write;
 use std::process::ExitCode;
@@ -86,6 +87,21 @@ fn explain(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// Prints what was asked for. A reader that has closed the pipe has seen enough; that it cannot be
+/// written otherwise is a failure.
+///
+/// # Errors
+/// Those of write(2), but `EPIPE`.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("failed to write to standard output")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tells the user something on standard error. That nobody reads there is no failure, as it is of

@@ -2,9 +2,8 @@
 
 use crate::cli::Reserve;
 use crate::connect::{find_or_start, unserved};
-use crate::{EXIT_NOT_WARM, complain};
+use crate::{EXIT_NOT_WARM, complain, print};
 use serde_json::json;
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use zygote::config::DEFAULT_PROFILE;
@@ -34,7 +33,7 @@ pub fn reserve(reserve: &Reserve) -> anyhow::Result<ExitCode> {
         ));
     }
     if !reserve.json {
-        print(&told(kept, reserve, &profile));
+        print(&format!("{}\n", told(kept, reserve, &profile)))?;
     }
     let waited = match reserve.wait {
         Some(longest) => wait(&client, &profile, kept, longest)
@@ -42,11 +41,17 @@ pub fn reserve(reserve: &Reserve) -> anyhow::Result<ExitCode> {
         None => Waited::Not,
     };
     if reserve.json {
-        print(&whole(kept, floor, reserve, &profile, &waited).to_string());
+        print(&format!("{}\n", whole(kept, floor, reserve, &profile, &waited)))?;
     }
-    let Waited::InVain(pool) = waited else { return Ok(ExitCode::SUCCESS) };
-    complain(&in_vain(&pool, kept, &profile, reserve.wait.unwrap_or_default()));
-    Ok(ExitCode::from(EXIT_NOT_WARM))
+    match waited {
+        Waited::InVain(pool) => {
+            complain(&in_vain(&pool, kept, &profile, reserve.wait.unwrap_or_default()));
+            Ok(ExitCode::from(EXIT_NOT_WARM))
+        }
+        // As many as there may be, and not as many as were asked for.
+        Waited::Warm(_) if kept < reserve.count => Ok(ExitCode::from(EXIT_NOT_WARM)),
+        Waited::Warm(_) | Waited::Not => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// What waiting came to, with how the pool stood at its end.
@@ -134,11 +139,6 @@ fn time(time: Duration) -> String {
     let unit = units.into_iter().find(|(unit_ms, _)| ms > 0 && ms.is_multiple_of(*unit_ms));
     let (unit_ms, unit) = unit.unwrap_or((1, "ms"));
     format!("{}{unit}", ms / unit_ms)
-}
-
-fn print(text: &str) {
-    // A reader that has closed the pipe has seen enough.
-    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::signals::Signals;
 use crate::{EXIT_FAILED, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_TIMED_OUT, complain};
 use anyhow::{Context, anyhow, bail};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 use std::env;
@@ -29,6 +30,12 @@ const PRIVATE: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
 
 /// Runs the command and returns what it returned.
 pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
+    if let Some(limit) = run.limit_of_a_cgroup() {
+        bail!(
+            "{limit} cannot be had: limits that need cgroups are not set yet; use ulimit, or a \
+             profile's limits.as and limits.nproc"
+        );
+    }
     let cwd = working_directory(run)?;
     let program = resolve(run, &cwd);
     let mut status = run.json_status_fd.map(StatusLines::open).transpose()?;
@@ -50,13 +57,19 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
     }
     let mut child = match started {
         Ok(child) => child,
-        Err(error) => return not_started(&error, run, &cwd, program.as_deref()),
+        Err(error) => {
+            let code = not_started(&error, run, &cwd, program.as_deref())?;
+            if let Some(status) = &mut status {
+                status.end(code, None, false);
+            }
+            return Ok(ExitCode::from(code));
+        }
     };
     if !run.tty {
         let_go_of_streams().context("failed to let go of standard input and output")?;
     }
     if let Some(status) = &mut status {
-        status.line(&serde_json::json!({ "child-pid": child.id() }))?;
+        status.line(&serde_json::json!({ "child-pid": child.id() }));
     }
     let deadline = run.timeout.map(|timeout| begun + timeout);
     let ended = watch(&mut child, signals, relay.as_mut(), deadline)?;
@@ -75,11 +88,7 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
         relay.finish();
     }
     if let Some(status) = &mut status {
-        let signal = ended.and_then(|ended| ended.signal());
-        let timed_out = ended.is_none();
-        status.line(&serde_json::json!({
-            "exit-code": code, "signal": signal, "timed-out": timed_out,
-        }))?;
+        status.end(code, ended.and_then(|ended| ended.signal()), ended.is_none());
     }
     Ok(ExitCode::from(code))
 }
@@ -200,7 +209,8 @@ fn add_mount(options: &mut LeaseOptions, mount: &MountFlag) -> anyhow::Result<()
         MountFlag::Bind { spec, read_only } => {
             let mut parts = spec.as_bytes().splitn(2, |byte| *byte == b':').map(OsStr::from_bytes);
             let source = from_here(parts.next().unwrap_or_default())?;
-            let target = parts.next().map_or_else(|| Ok(source.clone()), from_here)?;
+            let target = parts.next().map(checked_target).transpose()?;
+            let target = target.map_or_else(|| Ok(source.clone()), from_here)?;
             if *read_only {
                 options.ro_bind(source, target);
             } else {
@@ -209,6 +219,17 @@ fn add_mount(options: &mut LeaseOptions, mount: &MountFlag) -> anyhow::Result<()
         }
     }
     Ok(())
+}
+
+/// What others write behind a mount's target is part of no path here: `:ro` would be bound writable.
+fn checked_target(target: &OsStr) -> anyhow::Result<&OsStr> {
+    match target.as_bytes().rsplit(|byte| *byte == b':').next() {
+        Some(b"ro" | b"rw") if target.as_bytes().contains(&b':') => bail!(
+            "{} does not end in :ro or :rw here: --ro-bind SRC[:DST] is read-only, --bind writable",
+            target.display()
+        ),
+        _ => Ok(target),
+    }
 }
 
 /// A path given on the command line, relative to where zyg was started.
@@ -243,7 +264,7 @@ fn describe(command: &mut Command<'_>, run: &Run, cwd: &Path) -> anyhow::Result<
     }
     let mask = umask(Mode::empty());
     umask(mask);
-    command.umask(mask.bits());
+    command.umask(mask.bits()).nice(zygote::nice()).cpus(zygote::cpus());
     for limit in limits() {
         command.rlimit(limit);
     }
@@ -343,16 +364,23 @@ fn not_started(
     run: &Run,
     cwd: &Path,
     program: Option<&Path>,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<u8> {
     let name = run.command[0].display();
-    let Some(Failure { step: Step::Execute, errno, .. }) = error.failure() else {
-        return Err(anyhow::anyhow!("{error}"));
+    let (step, errno) = match error.failure() {
+        Some(Failure { step: step @ (Step::Execute | Step::Interpreter), errno, .. }) => {
+            (*step, Errno::from_raw(*errno))
+        }
+        _ => return Err(anyhow::anyhow!("{error}")),
     };
-    let reason = Errno::from_raw(*errno);
-    let (code, why) = match reason {
-        Errno::ENOENT | Errno::ENOTDIR if program.is_some() => (
+    let (code, why) = match errno {
+        _ if step == Step::Interpreter => (
             EXIT_NOT_EXECUTABLE,
             "the file is there, but its interpreter is not (see its first line, or `file`)",
+        ),
+        Errno::ENOENT | Errno::ENOTDIR if program.is_some() => (
+            EXIT_NOT_FOUND,
+            "it is on the host, and not in the environment: the profile does not show it, or a \
+             mount covers it (--ro-bind shows it)",
         ),
         Errno::ENOENT | Errno::ENOTDIR if is_forbidden(&cwd.join(&run.command[0])) => {
             (EXIT_NOT_EXECUTABLE, Errno::EACCES.desc())
@@ -365,7 +393,7 @@ fn not_started(
         errno => (EXIT_NOT_EXECUTABLE, errno.desc()),
     };
     complain(&format!("failed to execute {name}: {why}"));
-    Ok(ExitCode::from(code))
+    Ok(code)
 }
 
 /// Whether the caller may not even look whether the file is there.
@@ -373,17 +401,31 @@ fn is_forbidden(path: &Path) -> bool {
     path.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
-/// Where `--json-status-fd` writes to.
-struct StatusLines(File);
+/// Where `--json-status-fd` writes to, until that fails: the command goes on without it.
+struct StatusLines(Option<File>);
 
 impl StatusLines {
     fn open(number: i32) -> anyhow::Result<Self> {
         let descriptor = zygote::inherited_descriptor(number)
             .with_context(|| format!("--json-status-fd {number} is not open"))?;
-        Ok(Self(File::from(descriptor)))
+        let flags = OFlag::from_bits_truncate(fcntl(&descriptor, FcntlArg::F_GETFL)?);
+        if flags & OFlag::O_ACCMODE == OFlag::O_RDONLY {
+            bail!("--json-status-fd {number} is not open for writing");
+        }
+        Ok(Self(Some(File::from(descriptor))))
     }
 
-    fn line(&mut self, value: &serde_json::Value) -> anyhow::Result<()> {
-        self.0.write_all(format!("{value}\n").as_bytes()).context("failed to write the JSON status")
+    fn end(&mut self, code: u8, signal: Option<i32>, timed_out: bool) {
+        self.line(&serde_json::json!({
+            "exit-code": code, "signal": signal, "timed-out": timed_out,
+        }));
+    }
+
+    fn line(&mut self, value: &serde_json::Value) {
+        let Some(file) = &mut self.0 else { return };
+        if let Err(error) = file.write_all(format!("{value}\n").as_bytes()) {
+            complain(&format!("failed to write the JSON status: {error}"));
+            self.0 = None;
+        }
     }
 }

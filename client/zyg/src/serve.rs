@@ -2,6 +2,7 @@
 
 use crate::cli::{Config as ConfigVerb, Serve};
 use crate::drain::exit_code;
+use crate::{explain, print};
 use anyhow::Context;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -104,12 +105,11 @@ pub fn check(config: &ConfigVerb) -> anyhow::Result<ExitCode> {
         Ok(config) => {
             let names: Vec<_> = config.profiles.keys().map(String::as_str).collect();
             let told = format!("{} is good: profiles {}", file.display(), names.join(", "));
-            // The exit code says it too, to a reader that has closed the pipe.
-            let _ = writeln!(std::io::stdout(), "{told}");
+            print(&format!("{told}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "{error:#}");
+            let _ = writeln!(std::io::stderr(), "{}", explain(&error));
             Ok(ExitCode::FAILURE)
         }
     }

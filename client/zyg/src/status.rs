@@ -2,9 +2,8 @@
 
 use crate::cli::Status;
 use crate::connect::{find, unserved};
-use anyhow::Context;
+use crate::print;
 use serde_json::json;
-use std::io::Write;
 use std::process::ExitCode;
 use zygote_client::PoolStatus;
 
@@ -25,8 +24,7 @@ pub fn status(status: &Status) -> anyhow::Result<ExitCode> {
     } else {
         table(&answer.profiles)
     };
-    // A reader that has closed the pipe has seen enough.
-    let _ = std::io::stdout().write_all(text.as_bytes()).context("failed to print");
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -77,6 +77,23 @@ fn an_interpreter_that_is_missing_is_126() {
 }
 
 #[test]
+fn a_program_of_the_host_that_the_environment_lacks_is_127() {
+    let server = Server::start();
+    let place = tempfile::tempdir_in(zyg_tests::home()).unwrap();
+    file(&place.path().join("prog"), "#!/bin/sh\necho ran\n", 0o755);
+    let prog = place.path().join("prog");
+    let prog = prog.to_str().unwrap();
+    assert_eq!(run(&server, Path::new("/"), &[prog]).stdout, b"ran\n", "the control");
+    let mut hidden = server.zyg("run");
+    hidden.args(["--tmpfs", place.path().to_str().unwrap(), "--", prog]).current_dir("/");
+    assert_refused(
+        &hidden.output().unwrap(),
+        127,
+        &[prog, "on the host", "not in the environment"],
+    );
+}
+
+#[test]
 fn what_the_kernel_does_not_execute_is_126() {
     let server = Server::start();
     let place = tempfile::tempdir_in("/tmp").unwrap();
@@ -224,6 +241,15 @@ fn a_closed_standard_error_changes_no_exit_code() {
     let mut command = server.zyg("run");
     command.args(["--profile", "nosuch", "--", "true"]).stderr(write);
     assert_eq!(command.status().unwrap().code(), Some(125));
+}
+
+#[test]
+fn a_limit_that_cannot_be_had_is_refused_by_name() {
+    let server = Server::start();
+    for (option, value) in [("--memory", "1G"), ("--cpus", "2"), ("--pids-limit", "100")] {
+        let output = server.zyg("run").args([option, value, "--", "echo", "ran"]).output().unwrap();
+        assert_refused(&output, 125, &[option, "cannot be had"]);
+    }
 }
 
 #[test]

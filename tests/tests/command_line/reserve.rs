@@ -43,7 +43,7 @@ fn it_is_kept_warm_again_after_it_was_used() {
 fn more_than_the_profile_allows_is_cut_and_told() {
     let server = Setup::default().config(POOL).start_warm();
     let output = reserve(&server, &["9", "--wait", "--for", "1h"]);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(output.status.code(), Some(1), "not as many as were asked for: {output:?}");
     let expected = "6 environments of profile default are kept warm for 1h\n";
     assert_eq!(text(&output.stdout), expected);
     let said = text(&output.stderr);

@@ -139,6 +139,53 @@ fn a_json_status_descriptor_that_is_not_open_is_named() {
 }
 
 #[test]
+fn a_json_status_that_cannot_be_written_ends_no_command() {
+    let server = Server::start();
+    let told = |redirection: &str| {
+        let inner = server.zyg("run");
+        let mut outer = std::process::Command::new("sh");
+        let line = format!("exec \"$0\" run --json-status-fd 9 -- echo ran 9{redirection}");
+        outer.args(["-c", &line]).arg(inner.get_program());
+        Seen::of(Way::Zyg, outer.env("ZYG_SOCKET", server.socket()).output().unwrap())
+    };
+    let full = told(">/dev/full");
+    let said = String::from_utf8_lossy(&full.stderr).into_owned();
+    assert_eq!((full.code, &full.stdout[..]), (0, &b"ran\n"[..]), "{said}");
+    assert!(said.lines().count() == 1 && said.contains("JSON status"), "{said}");
+    // What can be known before is told before.
+    let read_only = told("</dev/null");
+    let said = String::from_utf8_lossy(&read_only.stderr).into_owned();
+    assert_eq!((read_only.code, read_only.stdout.len()), (125, 0), "{said}");
+    assert!(said.contains("--json-status-fd 9 is not open for writing"), "{said}");
+    assert_eq!(told(">/dev/null").code, 0, "the control");
+}
+
+#[test]
+fn a_command_that_does_not_start_ends_the_json_status_as_well() {
+    let server = Server::start();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec \"$0\" run --json-status-fd 9 -- /no/such 9>&1"]);
+    shell.arg(server.zyg("run").get_program()).env("ZYG_SOCKET", server.socket());
+    let seen = Seen::of(Way::Zyg, shell.output().unwrap());
+    let line: serde_json::Value = serde_json::from_slice(&seen.stdout).unwrap();
+    assert_eq!((seen.code, &line["exit-code"]), (127, &127.into()), "{seen:?}");
+}
+
+#[test]
+fn what_is_warm_is_had_without_any_wait() {
+    let server = Server::start();
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    for _ in 0..20 {
+        let mut command = server.zyg("run");
+        // Its source is opened first, which is no wait for an environment.
+        command.current_dir(place.path()).args(["--wait", "0", "--", "echo", "ran"]);
+        let seen = Seen::of(Way::Zyg, command.output().unwrap());
+        assert_eq!((&seen.stdout[..], seen.code), (&b"ran\n"[..], 0), "{seen:?}");
+        server.wait_warm();
+    }
+}
+
+#[test]
 fn a_full_pool_is_waited_for_no_longer_than_told() {
     let server =
         zyg_tests::Setup::default().config("[profile.default.pool]\nmin = 1\nmax = 1\n").start();
