@@ -58,6 +58,7 @@ fn chdir_to_nowhere_names_the_directory() {
         let said = String::from_utf8_lossy(&seen.stderr).into_owned();
         assert_eq!((seen.code, seen.stdout.len()), (125, 0), "{missing}: {said}");
         assert!(said.contains("failed to change to directory"), "{missing}: {said}");
+        assert_eq!(said.lines().count(), 1, "{missing}: {said}");
         assert!(said.contains(missing), "{missing}: {said}");
     }
 }

@@ -7,7 +7,7 @@ use crate::sys::mount::attach;
 use crate::template::c_path;
 use nix::errno::Errno;
 use nix::unistd::sethostname;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -84,16 +84,23 @@ fn cover(layers: &mut Layers, target: &Bytes, read_only: &mut Vec<Bytes>) -> Res
     let path = c_path(target, Step::Layer)?;
     match layers.cover(&path) {
         Ok(()) => Ok(()),
+        // Only a working directory is covered, so this is what its user has to hear.
+        Err(Errno::EINVAL | Errno::EPERM) if is_no_directory(&path) => {
+            Err(Errno::ENOTDIR).at_subject(Step::Chdir, target)
+        }
         Err(Errno::EINVAL | Errno::EPERM) => {
             read_only.push(target.clone());
             Ok(())
         }
-        // Only a working directory is covered, so this is what its user has to hear.
         Err(errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES)) => {
             Err(errno).at_subject(Step::Chdir, target)
         }
         Err(errno) => Err(errno).at_subject(Step::Layer, target),
     }
+}
+
+fn is_no_directory(path: &CStr) -> bool {
+    fs::metadata(OsStr::from_bytes(path.to_bytes())).is_ok_and(|metadata| !metadata.is_dir())
 }
 
 /// Makes the mount point where it is missing; in the read-only tree it must exist.
