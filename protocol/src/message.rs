@@ -188,6 +188,9 @@ pub struct Granted {
     pub start: Start,
     /// Microseconds between the acquire's arrival and this grant, by the server's clock.
     pub waited_us: u64,
+    /// Milliseconds from the grant at which the server ends the lease, by what was asked for or by the
+    /// profile, whichever is less; `None` for never.
+    pub time_ms: Option<u64>,
     /// Where commands start that would start in the client's working directory, if that is not to be
     /// seen.
     pub start_in: Option<Bytes>,

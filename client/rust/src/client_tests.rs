@@ -401,6 +401,7 @@ fn a_grant_with_other_descriptors_than_it_names_is_malformed() {
                 lease: LeaseId(1),
                 start: Start::Warm,
                 waited_us: 0,
+                time_ms: None,
                 start_in: None,
                 attach: Vec::new(),
             };

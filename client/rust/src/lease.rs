@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zyg_protocol::message::{Bytes, Denial, Failure, FromInit, Granted, LeaseId, Prepare, Start};
 
 /// An environment of one's own, until it is released or dropped.
@@ -36,6 +36,7 @@ use zyg_protocol::message::{Bytes, Denial, Failure, FromInit, Granted, LeaseId, 
 pub struct Lease {
     start: Start,
     waited: Duration,
+    deadline: Option<Instant>,
     preparation: Mutex<Preparation>,
     cwd: Option<PathBuf>,
     pidfd: OwnedFd,
@@ -98,6 +99,9 @@ impl Lease {
         let mut lease = Self {
             start: granted.start,
             waited: Duration::from_micros(granted.waited_us),
+            deadline: granted
+                .time_ms
+                .and_then(|time| Instant::now().checked_add(Duration::from_millis(time))),
             preparation: Mutex::new(Preparation::Done(Vec::new())),
             cwd: granted
                 .start_in
@@ -162,6 +166,13 @@ impl Lease {
     #[must_use]
     pub fn waited(&self) -> Duration {
         self.waited
+    }
+
+    /// When the server ends the lease, by the time that was asked for or the profile's limit; `None`
+    /// for never. The server's clock began a little before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Paths that should be privately writable and stay read-only, because the kernel refuses a

@@ -21,8 +21,8 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 use zygote_client::{
-    AcquireError, Child, Command, Denial, Failure, Lease, LeaseOptions, RequestError, Rlimit,
-    SpawnError, Step,
+    AcquireError, Child, Command, Denial, Failure, Lease, LeaseError, LeaseOptions, RequestError,
+    Rlimit, SpawnError, Step,
 };
 
 /// What profiles hide from commands unless told otherwise (DESIGN.md, `writable`).
@@ -38,7 +38,7 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
     }
     let cwd = working_directory(run)?;
     let program = resolve(run, &cwd);
-    let mut status = run.json_status_fd.map(StatusLines::open).transpose()?;
+    let mut status = StatusLines::open(run.json_status_fd)?;
     let lease = acquire(run, mounts, &cwd, program.as_deref())?;
     let mut command = lease.command(&run.command[0]);
     describe(&mut command, run, &cwd)?;
@@ -59,38 +59,47 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
         Ok(child) => child,
         Err(error) => {
             let code = not_started(&error, run, &cwd, program.as_deref())?;
-            if let Some(status) = &mut status {
-                status.end(code, None, false);
-            }
+            status.end(code, None, false);
             return Ok(ExitCode::from(code));
         }
     };
     if !run.tty {
         let_go_of_streams().context("failed to let go of standard input and output")?;
     }
-    if let Some(status) = &mut status {
-        status.line(&serde_json::json!({ "child-pid": child.id() }));
-    }
+    status.line(&serde_json::json!({ "child-pid": child.id() }));
     let deadline = run.timeout.map(|timeout| begun + timeout);
-    let ended = watch(&mut child, signals, relay.as_mut(), deadline)?;
-    let code = match ended {
-        Some(ended) => {
+    let (code, signal, timed_out) = match watch(&mut child, signals, relay.as_mut(), deadline) {
+        Ok(Some(ended)) => {
             // It ends with this process, which is about to.
             std::mem::forget(lease);
-            exit_code(ended)
+            (exit_code(ended), ended.signal(), false)
         }
-        None => {
+        Ok(None) => {
             end(lease)?;
-            EXIT_TIMED_OUT
+            (EXIT_TIMED_OUT, None, true)
+        }
+        Err(error) if is_over(&error, &lease) => {
+            complain("the time of the environment is over: that is its profile's limits.time");
+            (EXIT_TIMED_OUT, None, true)
+        }
+        Err(error) => {
+            status.end(EXIT_FAILED, None, false);
+            return Err(error);
         }
     };
     if let Some(relay) = &mut relay {
         relay.finish();
     }
-    if let Some(status) = &mut status {
-        status.end(code, ended.and_then(|ended| ended.signal()), ended.is_none());
-    }
+    status.end(code, signal, timed_out);
     Ok(ExitCode::from(code))
+}
+
+/// Whether the server has ended the lease because its time was over.
+fn is_over(error: &anyhow::Error, lease: &Lease) -> bool {
+    /// The server's clock began before ours.
+    const AHEAD: Duration = Duration::from_millis(50);
+    let ended = matches!(error.downcast_ref(), Some(LeaseError::Ended));
+    ended && lease.deadline().is_some_and(|deadline| Instant::now() + AHEAD >= deadline)
 }
 
 /// Where the command starts, as an absolute path.
@@ -401,11 +410,12 @@ fn is_forbidden(path: &Path) -> bool {
     path.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
-/// Where `--json-status-fd` writes to, until that fails: the command goes on without it.
+/// Where `--json-status-fd` writes to, if it is given, until that fails: the command goes on without it.
 struct StatusLines(Option<File>);
 
 impl StatusLines {
-    fn open(number: i32) -> anyhow::Result<Self> {
+    fn open(number: Option<i32>) -> anyhow::Result<Self> {
+        let Some(number) = number else { return Ok(Self(None)) };
         let descriptor = zygote::inherited_descriptor(number)
             .with_context(|| format!("--json-status-fd {number} is not open"))?;
         let flags = OFlag::from_bits_truncate(fcntl(&descriptor, FcntlArg::F_GETFL)?);

@@ -118,6 +118,7 @@ fn replies(samples: &mut Samples) {
             lease: LeaseId(9),
             start,
             waited_us: 65_536,
+            time_ms: attach.is_empty().then_some(600_000),
             start_in,
             attach,
         })

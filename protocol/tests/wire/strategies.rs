@@ -132,12 +132,13 @@ fn pool_status() -> impl Strategy<Value = PoolStatus> {
 }
 
 pub fn reply() -> impl Strategy<Value = Reply> {
-    let granted = (any::<(u64, u64, u64)>(), start(), option::of(bytes()), vec(attach(), 0..5));
+    let numbers = any::<(u64, u64, u64, Option<u64>)>();
+    let granted = (numbers, start(), option::of(bytes()), vec(attach(), 0..5));
     let status = (any::<(u64, u32, u64, u32)>(), vec(pool_status(), 0..4));
     prop_oneof![
-        granted.prop_map(|((request, lease, waited_us), start, start_in, attach)| {
+        granted.prop_map(|((request, lease, waited_us, time_ms), start, start_in, attach)| {
             let lease = LeaseId(lease);
-            Reply::Granted(Granted { request, lease, start, waited_us, start_in, attach })
+            Reply::Granted(Granted { request, lease, start, waited_us, time_ms, start_in, attach })
         }),
         (any::<u64>(), denial()).prop_map(|(request, denial)| Reply::Denied { request, denial }),
         status.prop_map(|((request, pid, uptime_ms, sessions), profiles)| Reply::Status {

@@ -65,6 +65,7 @@ fn reply(random: &mut Random) -> Reply {
             lease: LeaseId(number(random)),
             start: Start::Warm,
             waited_us: number(random),
+            time_ms: Some(number(random)),
             start_in: Some(bytes(random)),
             attach: vec![Attach::Tree { target: bytes(random) }],
         }),

@@ -105,7 +105,8 @@ fn a_command_that_is_in_time_has_its_own_exit_code() {
 
 #[test]
 fn the_json_status_tells_start_and_end() {
-    let server = Server::start();
+    let brief = "[profile.brief.limits]\ntime = \"200ms\"\n";
+    let server = zyg_tests::Setup::default().config(brief).start();
     let told = |options: &str, script: &str| {
         let inner = server.zyg("run");
         let mut outer = std::process::Command::new("sh");
@@ -129,6 +130,35 @@ fn the_json_status_tells_start_and_end() {
         (code, &lines[1]["timed-out"], &lines[1]["exit-code"]),
         (124, &true.into(), &124.into())
     );
+    // By the profile as by the option; and what ends with that code by itself has not timed out.
+    let (lines, code) = told("-p brief", "sleep 1000");
+    assert_eq!((code, &lines[1]["timed-out"], lines.len()), (124, &true.into(), 2));
+    let (lines, code) = told("-p brief", "exit 124");
+    assert_eq!((code, &lines[1]["timed-out"], lines.len()), (124, &false.into(), 2));
+}
+
+#[test]
+fn an_environment_that_is_taken_away_is_no_command_that_timed_out() {
+    let long = "[profile.long.limits]\ntime = \"1h\"\n";
+    let server = zyg_tests::Setup::default().config(long).start();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec \"$0\" run -p long --json-status-fd 9 -- sleep 1000 9>&1"]);
+    shell.arg(server.zyg("run").get_program()).env("ZYG_SOCKET", server.socket());
+    let running = shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let leased = || server.client().status().unwrap().profiles.iter().any(|pool| pool.leased > 0);
+    zyg_tests::eventually("a command", || leased().then_some(()));
+    let drained = server.zyg("drain").args(["--timeout", "0"]).output().unwrap();
+    assert_eq!(drained.status.code(), Some(3), "{drained:?}");
+    let seen = Seen::of(Way::Zyg, running.wait_with_output().unwrap());
+    assert_eq!(seen.code, 125, "{seen:?}");
+    let told = String::from_utf8_lossy(&seen.stdout).into_owned();
+    if let Some(last) = told.lines().nth(1) {
+        let line: serde_json::Value = serde_json::from_str(last).unwrap();
+        assert_eq!((&line["exit-code"], &line["timed-out"]), (&125.into(), &false.into()));
+    } else {
+        // It was drained before the command had started, and nothing is told of that.
+        assert!(told.is_empty(), "{told}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub fn pieces() -> Vec<Piece> {
         lease: LeaseId(1000),
         start: Start::Warm,
         waited_us: 20,
+        time_ms: None,
         start_in: None,
         attach: Vec::new(),
     });

@@ -66,13 +66,15 @@ impl Server {
         };
         let (now, entry) = (self.now(), &self.pools[pool]);
         let asked = waiting.time_ms.map(Duration::from_millis);
-        let deadline = [asked, entry.time].into_iter().flatten().min().map(|time| now.after(time));
+        let time = [asked, entry.time].into_iter().flatten().min();
+        let deadline = time.map(|time| now.after(time));
         let waited = now.0.saturating_sub(waiting.arrived.0);
         let granted = Granted {
             request: waiting.request,
             lease,
             start: said_start(start),
             waited_us: waited.as_micros() as u64,
+            time_ms: time.map(|time| time.as_millis() as u64),
             start_in: instead_of_cwd(&entry.writable),
             attach: waiting.view.settled(&entry.writable),
         };

@@ -265,6 +265,7 @@ mod tests {
             lease: zyg_protocol::message::LeaseId(u64::MAX),
             start: zyg_protocol::message::Start::Warm,
             waited_us: u64::MAX,
+            time_ms: Some(u64::MAX),
             start_in: Some(target(PATH_BYTES_MAX)),
             attach,
         };

@@ -70,6 +70,7 @@ impl Peer {
             lease,
             start: Start::Cold(ColdReason::FirstUse),
             waited_us: 250,
+            time_ms: None,
             start_in: None,
             attach,
         };

@@ -119,6 +119,7 @@ fn grant() -> anyhow::Result<Vec<u8>> {
         lease: LeaseId(1000),
         start: Start::Warm,
         waited_us: 20,
+        time_ms: None,
         start_in: None,
         attach: Vec::new(),
     }))
