@@ -57,6 +57,19 @@ impl Layers {
         Ok(())
     }
 
+    /// Follows the tmpfs into the mount namespace that `enter` goes on in, a copy of the caller's.
+    ///
+    /// # Errors
+    /// Those of `enter`, fchdir(2) and open(2).
+    pub fn follow(&mut self, enter: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+        fchdir(&self.root)?;
+        // The working directory is taken along, and nothing else is (unshare(2), CLONE_NEWNS).
+        let entered = enter().and_then(|()| open_path(c"."));
+        chdir(c"/")?;
+        self.root = entered?;
+        Ok(())
+    }
+
     /// Makes a piece: an empty directory with this mode.
     ///
     /// # Errors

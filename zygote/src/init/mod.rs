@@ -14,6 +14,7 @@ pub(crate) mod bounds;
 mod children;
 mod exec;
 pub(crate) mod layers;
+mod lock;
 mod prepare;
 mod renewal;
 mod setup;
@@ -27,6 +28,7 @@ pub(crate) use setup::inside;
 
 use children::Children;
 use layers::Layers;
+use lock::Lock;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -81,7 +83,7 @@ pub(crate) fn main(sockets: [BorrowedFd<'_>; 3], setup: &Setup<'_>) -> ! {
     });
     drop(clients);
     match ready {
-        Ok(setup::Made { layers, signals, ground }) => {
+        Ok(setup::Made { layers, signals, ground, lock }) => {
             let mut init = Init {
                 setup,
                 lifeline,
@@ -89,6 +91,7 @@ pub(crate) fn main(sockets: [BorrowedFd<'_>; 3], setup: &Setup<'_>) -> ! {
                 signals,
                 layers,
                 ground,
+                lock,
                 children: Children::default(),
                 outbox: VecDeque::new(),
                 buffer: Vec::new(),
@@ -154,6 +157,7 @@ struct Init<'a> {
     signals: SignalFd,
     layers: Layers,
     ground: Option<Ground>,
+    lock: Option<Lock>,
     children: Children,
     /// Encoded replies that the client's socket had no room for, with what rides along.
     outbox: VecDeque<(Vec<u8>, Option<OwnedFd>)>,

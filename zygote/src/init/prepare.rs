@@ -1,7 +1,7 @@
 //! A lease's own mounts and host name, put in place before its first command.
 
 use super::layers::Layers;
-use super::{Init, Preparation, bounded};
+use super::{Init, Preparation, Setup, bounded, lock, setup};
 use crate::failure::{At, failure};
 use crate::sys::mount::attach;
 use crate::template::c_path;
@@ -19,7 +19,10 @@ impl Init<'_> {
     /// Prepares the lease, once. After a failure nothing runs here: never less than was asked for.
     pub(super) fn prepare(&mut self, prepare: &Prepare, trees: Vec<OwnedFd>) {
         let done = if self.prepared == Preparation::Open {
-            put_in_place(&mut self.layers, prepare, trees)
+            put_in_place(&mut self.layers, prepare, trees).and_then(|read_only| {
+                self.lock_mounts(&prepare.attach)?;
+                Ok(read_only)
+            })
         } else {
             Err(failure(Step::AttachMount, b"", Errno::EBUSY))
         };
@@ -34,6 +37,17 @@ impl Init<'_> {
             }
         };
         self.reply(&message, None);
+    }
+
+    /// Has what the lease's own mounts cover of each other stay covered.
+    fn lock_mounts(&mut self, attach: &[Attach]) -> Result<(), Failure> {
+        let Setup { recipe, identity, .. } = self.setup;
+        let Some(lock) = self.lock.as_ref().filter(|_| lock::is_needed(attach)) else {
+            return Ok(());
+        };
+        let inside = setup::inside(&recipe.authority, *identity);
+        lock.lock(&mut self.layers, recipe, inside, inside)?;
+        setup::drop_privileges(&recipe.confinement).at(Step::DropPrivileges)
     }
 }
 

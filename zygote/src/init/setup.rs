@@ -2,6 +2,7 @@
 //! every privilege that a command could inherit.
 
 use super::layers::Layers;
+use super::lock::Lock;
 use super::prepare::attach_tree;
 use super::renewal::Ground;
 use super::{Setup, bounds, whole};
@@ -31,23 +32,32 @@ pub(super) struct Made {
     pub signals: SignalFd,
     /// What it is made anew from, where it may be used again.
     pub ground: Option<Ground>,
+    /// What has locked its mounts, where it may not.
+    pub lock: Option<Lock>,
 }
 
 pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
     let recipe = setup.recipe;
     sys::privilege::set_name(c"zyg-init");
     umask(Mode::empty());
-    write_id_maps(inside(&recipe.authority, setup.identity), setup.identity)?;
+    let inside = inside(&recipe.authority, setup.identity);
     let again = recipe.recycle == Recycle::Whole;
+    // Where another user namespace is to come, the ids of this one are those outside.
+    write_id_maps(if again { inside } else { setup.identity }, setup.identity)?;
     let ground = again.then(Ground::keep).transpose()?;
-    let layers = furnish(setup, || {
-        if recipe.network == Network::Own {
+    let mut lock = None;
+    let mut layers = furnish(setup, || {
+        lock = Lock::new(recipe)?;
+        if recipe.network == Network::Own && lock.is_none() {
             // Through a procfs of its own, since in the host's each file would be one more to look
             // through for the next zygote.
             set_up_network()?;
         }
         bounds::set(recipe, setup.layout.inotify_of_a_user)
     })?;
+    if let Some(lock) = &lock {
+        lock.lock(&mut layers, recipe, inside, setup.identity)?;
+    }
     drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
     // Last, since the template's session may be at the lowest priority.
     setsid().at(Step::DropPrivileges)?;
@@ -57,7 +67,7 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
     mask.add(Signal::SIGCHLD);
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .at(Step::Events)?;
-    Ok(Made { layers, signals, ground })
+    Ok(Made { layers, signals, ground, lock })
 }
 
 /// Mounts over the template's tree what is a lease's own, and sets the host name. What is to be
@@ -160,7 +170,7 @@ fn protect_host_controls() -> Result<(), Errno> {
 }
 
 /// Init keeps its capabilities over its own namespaces; nothing that it executes gets any.
-fn drop_privileges(confinement: &Confinement) -> Result<(), Errno> {
+pub(super) fn drop_privileges(confinement: &Confinement) -> Result<(), Errno> {
     sys::privilege::bound_capabilities(confinement.capabilities)?;
     sys::privilege::hand_on_capabilities(confinement.capabilities)?;
     match sys::privilege::fresh_keyring() {

@@ -45,7 +45,7 @@ use zyg_protocol::socket::{ReceiveError, borrow, receive, send};
 
 pub(crate) use authority::write_id_maps;
 pub(crate) use namespaces::own as own_namespace;
-pub(crate) use network::set_up as set_up_network;
+pub(crate) use network::{set_up as set_up_network, set_up_by as set_up_network_through};
 pub(crate) use parts::{Late, cover_empty};
 pub(crate) use tree::{Layout, PrivatePath, mode_of};
 

@@ -12,7 +12,7 @@ use nix::fcntl::AT_FDCWD;
 use nix::sched::{CloneFlags, setns, unshare};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use zyg_protocol::message::{Failure, Network, Recipe, Step};
+use zyg_protocol::message::{Failure, Network, Recipe, Recycle, Step};
 
 /// Network namespaces that are set up through one procfs: few enough that none of them takes
 /// noticeably longer than the first, and many enough that a new procfs, 100 µs, is not felt.
@@ -42,9 +42,10 @@ impl Networks {
         Ok(Self { own: own("net")?, kind, stock, maker: Maker::new(sys::mount::new_procfs) })
     }
 
-    /// Whether a zygote makes its own network namespace.
-    pub fn zygote_owns(&self) -> bool {
-        self.kind == Network::Own
+    /// Whether a zygote is to be born in a network namespace of its own: any other makes one later,
+    /// when it locks its mounts.
+    pub fn is_born_with_own(&self, recycle: Recycle) -> bool {
+        self.kind == Network::Own && recycle == Recycle::Whole
     }
 
     /// Runs `act` in the network namespace that a zygote is to have from the template: one of which
@@ -60,12 +61,15 @@ impl Networks {
         let (entered, number) = self.enter();
         let made = entered.and_then(|()| act());
         // Also after an error: the template must not keep a zygote's network namespace alive.
-        let back = setns(&self.own, CloneFlags::CLONE_NEWNET).at(Step::NetNamespace);
+        if let Err(errno) = setns(&self.own, CloneFlags::CLONE_NEWNET) {
+            // Whatever is cloned from here would share it: never go on.
+            log::error!("failed to leave a zygote's network namespace: {errno}");
+            std::process::exit(1);
+        }
         if let (Err(_), Some(number)) = (&made, number) {
             self.gone(number);
         }
-        let made = made?;
-        back.map(|()| (made, number))
+        made.map(|made| (made, number))
     }
 
     /// Enters one, and tells its number if it is to be [`Self::gone`].
@@ -180,6 +184,11 @@ impl Maker {
 /// Where the first port is told that takes no privilege (ip(7)): one file for each network
 /// namespace since Linux 4.11, that of whoever opens it.
 const UNPRIVILEGED_PORTS: &CStr = c"sys/net/ipv4/ip_unprivileged_port_start";
+
+/// As [`set_up`], by the settings of the caller's network in this directory, `/proc/sys/net`.
+pub(crate) fn set_up_by(settings: &OwnedFd) -> Result<(), Failure> {
+    set_up_through(settings.as_fd(), c"ipv4/ip_unprivileged_port_start")
+}
 
 /// Makes a fresh network namespace, the caller's own one, fit for servers and their tests.
 pub(crate) fn set_up() -> Result<(), Failure> {

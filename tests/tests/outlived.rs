@@ -1,0 +1,183 @@
+//! Descriptors that outlive the lease in which they were opened, in the hands of whoever was passed them:
+//! they show no more than they did in the lease. The kernel takes what is mounted off what it covers when
+//! a mount namespace ends, unless it is locked there.
+#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
+
+use nix::cmsg_space;
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
+};
+use nix::sys::stat::Mode;
+use std::fs;
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use tempfile::TempDir;
+use zyg_tests::{Setup, home, is_root};
+use zygote_client::{Lease, LeaseOptions};
+
+/// Sends descriptors of the directories that it is told to the other side of its standard input.
+const SENDER: &str = "import array, os, socket, sys\n\
+    own = socket.socket(fileno=0)\n\
+    fds = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in sys.argv[1:]]\n\
+    rights = array.array('i', fds)\n\
+    own.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])\n";
+
+/// Directories opened by a command in the lease.
+fn opened_in(lease: &Lease, directories: &[&str]) -> Vec<OwnedFd> {
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+    let mut sender = lease.command("python3");
+    sender.args(["-c", SENDER]).args(directories).stdin(theirs);
+    let status = sender.status().unwrap();
+    assert!(status.success(), "{status}");
+    drop(sender);
+    let (mut byte, mut space) = ([0], cmsg_space!([RawFd; 8]));
+    let mut iov = [IoSliceMut::new(&mut byte)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let got = recvmsg::<()>(ours.as_raw_fd(), &mut iov, Some(&mut space), flags).unwrap();
+    let rights = got.cmsgs().unwrap().find_map(|message| match message {
+        ControlMessageOwned::ScmRights(numbers) => Some(numbers),
+        _ => None,
+    });
+    let numbers = rights.expect("descriptors");
+    assert_eq!(numbers.len(), directories.len());
+    own(numbers)
+}
+
+#[expect(unsafe_code, reason = "what arrives in a control message must be made owned")]
+fn own(numbers: Vec<RawFd>) -> Vec<OwnedFd> {
+    // SAFETY: they have just been received, and nobody else knows them.
+    numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect()
+}
+
+fn open_below(directory: &OwnedFd, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+    let path = path.strip_prefix("/").unwrap_or(path);
+    openat(directory.as_fd(), path, flags | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// Something of the host that environments are not to show, or not to change.
+struct Host {
+    hidden: TempDir,
+    stray: TempDir,
+    shared: TempDir,
+}
+
+impl Host {
+    fn new() -> Self {
+        let below = |parent: &Path| tempfile::tempdir_in(parent).unwrap();
+        let host = Self {
+            hidden: below(&home()),
+            stray: below(Path::new("/var/tmp")),
+            shared: below(&home()),
+        };
+        fs::create_dir(host.shared.path().join("part")).unwrap();
+        for file in [host.hidden_file(), host.stray_file(), host.part(), host.whole()] {
+            fs::write(file, "the host's").unwrap();
+        }
+        host
+    }
+
+    fn hidden_file(&self) -> std::path::PathBuf {
+        self.hidden.path().join("file")
+    }
+
+    fn stray_file(&self) -> std::path::PathBuf {
+        self.stray.path().join("file")
+    }
+
+    fn part(&self) -> std::path::PathBuf {
+        self.shared.path().join("part/file")
+    }
+
+    fn whole(&self) -> std::path::PathBuf {
+        self.shared.path().join("file")
+    }
+
+    /// What a descriptor of an environment's root, and one of its /proc, give of it.
+    fn given_by(&self, root: &OwnedFd, proc: &OwnedFd) -> Vec<String> {
+        let mut given = Vec::new();
+        let own = std::process::id().to_string();
+        let entries = open_below(root, Path::new("proc"), OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+            .and_then(Dir::from_fd)
+            .map(|mut entries| {
+                entries.iter().map(|entry| entry.unwrap().file_name().to_owned()).collect()
+            });
+        let entries: Vec<_> = entries.unwrap_or_default();
+        if entries.iter().any(|name| name.to_bytes() == own.as_bytes()) {
+            given.push("processes of the host".to_owned());
+        }
+        let setting = Path::new("sys/kernel/core_pattern");
+        for (directory, path) in [(root, Path::new("proc").join(setting)), (proc, setting.into())] {
+            if open_below(directory, &path, OFlag::O_WRONLY).is_ok() {
+                given.push(format!("{}, to be written", path.display()));
+            }
+        }
+        for file in [self.hidden_file(), self.stray_file()] {
+            if open_below(root, &file, OFlag::O_RDONLY).is_ok() {
+                given.push(file.display().to_string());
+            }
+        }
+        given
+    }
+}
+
+#[test]
+fn what_init_has_covered_stays_covered() {
+    let host = Host::new();
+    let hide = format!("hide = [{:?}]\n", host.hidden.path());
+    let network = "network = \"own\"\n";
+    let server = Setup::default()
+        .config(&format!(
+            "[profile.default]\n{hide}[profile.new]\nrecycle = \"none\"\n{hide}\
+             [profile.own]\n{network}{hide}"
+        ))
+        .start();
+    // The control: a process of the host is given all of it, but for what takes root.
+    let [root, proc] = ["/", "/proc"].map(|path| OwnedFd::from(fs::File::open(path).unwrap()));
+    let all = host.given_by(&root, &proc);
+    assert_eq!(all.len(), if is_root() { 5 } else { 3 }, "{all:?}");
+    let strict = is_root().then_some("strict");
+    for profile in ["default", "new", "own", "networked"].into_iter().chain(strict) {
+        let lease = server.client().acquire(LeaseOptions::new().profile(profile)).unwrap();
+        let opened = opened_in(&lease, &["/", "/proc"]);
+        let [root, proc] = <[OwnedFd; 2]>::try_from(opened).unwrap();
+        let hides = !matches!(profile, "networked");
+        let sought = |given: Vec<String>| -> Vec<String> {
+            // The built-in profile shows the home directory, and hides nothing in it. No process of
+            // `strict` has the uid that settings are root's by, as this test's own one may have.
+            let shown = host.hidden_file().display().to_string();
+            let is_allowed = |it: &String| {
+                !hides && *it == shown || profile == "strict" && it.ends_with("to be written")
+            };
+            given.into_iter().filter(|it| !is_allowed(it)).collect()
+        };
+        assert_eq!(sought(host.given_by(&root, &proc)), [""; 0], "{profile}, in its time");
+        lease.release().unwrap();
+        assert_eq!(sought(host.given_by(&root, &proc)), [""; 0], "{profile}, afterwards");
+    }
+}
+
+#[test]
+fn what_a_leases_own_mounts_protect_stays_protected() {
+    let host = Host::new();
+    let server = Setup::default().start();
+    let shared = host.shared.path();
+    for part in ["part", "part/file"] {
+        let lease = {
+            let mut options = LeaseOptions::new();
+            options.bind(shared, "/tmp/shared");
+            options.ro_bind(shared.join(part), Path::new("/tmp/shared").join(part));
+            server.client().acquire(&options).unwrap()
+        };
+        let opened = opened_in(&lease, &["/tmp/shared"]).pop().unwrap();
+        let write = |path: &str| open_below(&opened, Path::new(path), OFlag::O_WRONLY).map(drop);
+        assert_eq!(write("part/file"), Err(Errno::EROFS), "{part}, in its time");
+        lease.release().unwrap();
+        assert_eq!(write("part/file"), Err(Errno::EROFS), "{part}, afterwards");
+        assert_eq!(write("file"), Ok(()), "the control: the rest was shared to be written");
+    }
+}

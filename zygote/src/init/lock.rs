@@ -1,0 +1,101 @@
+//! Mounts that stay where they are, whatever becomes of the mount namespace.
+//!
+//! When a mount namespace ends, the kernel takes every mount in it off what it covers, unless it is
+//! locked. Who has been handed a descriptor of a directory would find there, from then on, what lay
+//! below: the host's `/proc` below the environment's own, what is writable below what is not, what was
+//! hidden. A mount is locked by being copied into a mount namespace of a less privileged user namespace
+//! (mount_namespaces(7), "Restrictions on mount namespaces"; `disconnect_mount` in fs/namespace.c).
+
+use super::layers::Layers;
+use crate::failure::At;
+use crate::template::{set_up_network_through, write_id_maps};
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+use zyg_protocol::message::{Attach, Failure, Network, Recipe, Recycle, Step};
+
+/// Settings of the network, in a procfs, before those of the host are protected.
+const SETTINGS: &CStr = c"/proc/sys/net";
+
+/// Locks a zygote's mounts.
+pub(super) struct Lock {
+    /// Where a network namespace of its own is set up.
+    settings: Option<OwnedFd>,
+}
+
+impl Lock {
+    /// For a zygote of this recipe; `None` for one that is to be renewed, which must be able to take
+    /// its mounts off again. Call where its /proc is mounted and nothing of it is protected.
+    pub fn new(recipe: &Recipe) -> Result<Option<Self>, Failure> {
+        if recipe.recycle == Recycle::Whole {
+            return Ok(None);
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let open = || open(SETTINGS, flags, Mode::empty());
+        let settings = (recipe.network == Network::Own).then(open).transpose();
+        Ok(Some(Self { settings: settings.at_subject(Step::NetNamespace, SETTINGS.to_bytes())? }))
+    }
+
+    /// Goes on in copies of the caller's mounts that are locked, in a user namespace below the caller's
+    /// that shows the caller's ids, `outside`, as those `inside`, with a host name of its own; with IPC objects of its own where commands are to
+    /// have capabilities, and with a network of its own where they are to have that. The caller's
+    /// capability sets are then full and its bounding set, too (user_namespaces(7)).
+    ///
+    /// # Errors
+    /// Those of unshare(2), of writing the id maps, and of setting up the network.
+    pub fn lock(
+        &self,
+        layers: &mut Layers,
+        recipe: &Recipe,
+        inside: (u32, u32),
+        outside: (u32, u32),
+    ) -> Result<(), Failure> {
+        let mut new =
+            CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
+        if recipe.confinement.capabilities != 0 {
+            new |= CloneFlags::CLONE_NEWIPC;
+        }
+        if self.settings.is_some() {
+            new |= CloneFlags::CLONE_NEWNET;
+        }
+        layers.follow(|| unshare(new)).at(Step::MountNamespace)?;
+        write_id_maps(inside, outside)?;
+        self.settings.as_ref().map_or(Ok(()), set_up_network_through)
+    }
+}
+
+/// Whether one of these covers a part of another, so that what it covers is no emptiness.
+pub(super) fn is_needed(attach: &[Attach]) -> bool {
+    let over = |attach: &Attach| match attach {
+        Attach::Tree { target } | Attach::Tmpfs { target } => Some(target.clone()),
+        Attach::Layer { .. } | Attach::Cover { .. } => None,
+    };
+    let targets: Vec<_> = attach.iter().filter_map(over).collect();
+    targets.iter().enumerate().any(|(place, below)| {
+        targets.iter().enumerate().any(|(other, above)| {
+            let rest = below.strip_prefix(above.as_slice());
+            place != other && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zyg_protocol::message::Bytes;
+
+    #[test]
+    fn a_mount_over_a_part_of_another_is_seen_whatever_their_order() {
+        let tree = |path: &str| Attach::Tree { target: Bytes::from(path.as_bytes()) };
+        let tmpfs = |path: &str| Attach::Tmpfs { target: Bytes::from(path.as_bytes()) };
+        assert!(is_needed(&[tree("/a"), tree("/a/b")]));
+        assert!(is_needed(&[tmpfs("/a/b"), tree("/a")]));
+        assert!(is_needed(&[tree("/a"), tmpfs("/a")]));
+        assert!(!is_needed(&[tree("/a"), tree("/ab"), tmpfs("/b")]));
+        assert!(!is_needed(&[tree("/a")]));
+        let layer = Attach::Layer { target: Bytes::from(&b"/a/b"[..]) };
+        assert!(!is_needed(&[tree("/a"), layer]), "what is below a layer can be no more than read");
+    }
+}
