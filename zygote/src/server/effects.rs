@@ -3,6 +3,7 @@
 use super::sessions::Pending;
 use super::templates::NO_DESCRIPTOR;
 use super::visible::instead_of_cwd;
+use super::wire::WireError;
 use super::{Lease, REST_WAITS, Server};
 use crate::pool::{self, Effect, Event, SlotKey, WaiterKey};
 use std::os::fd::AsFd;
@@ -92,7 +93,15 @@ impl Server {
             own.into_iter().chain(waiting.trees.iter().map(AsFd::as_fd)).collect();
         let (granted, registry) = (Reply::Granted(granted), self.poll.registry());
         let sent = session.wire.send_promised(&granted, &descriptors, registry, &mut self.scratch);
-        self.let_go_unless(sent, waiting.session);
+        match sent {
+            // Of what else the client has it costs nothing.
+            Err(error @ (WireError::Crowded | WireError::Copy(_))) => {
+                let denial = Denial::BuildFailing { reason: error.to_string() };
+                self.end_lease(lease);
+                self.answer_denied(waiting.session, waiting.request, denial);
+            }
+            sent => self.let_go_unless(sent, waiting.session),
+        }
     }
 
     fn forget_pending(&mut self, waiting: &super::Waiting) {

@@ -94,6 +94,8 @@ pub(super) struct Entry {
     pub generation: u32,
     /// What it was made from, to see whether that has changed.
     made_from: (Profile, Filters),
+    /// Whether it is warm however long nobody has asked.
+    sleepless: bool,
     pub recipe: Recipe,
     pub writable: Writable,
     /// How long a lease of it lasts at most.
@@ -185,7 +187,7 @@ impl Pools {
     /// # Errors
     /// Why environments of this profile cannot be had, in words for a client.
     pub fn add(&mut self, making: Making<'_>) -> Result<PoolKey, String> {
-        let Making { name, profile, filters, uid, nofile, .. } = making;
+        let Making { name, profile, filters, uid, nofile, sleepless } = making;
         let reserved = if recipes::wants_slices(profile) {
             // One more, for the template itself.
             Some(slices::reserve(profile.pool.max + 1)?)
@@ -194,7 +196,7 @@ impl Pools {
         };
         let slices = reserved.as_ref().map(|reserved| reserved.slices);
         let (recipe, writable) = recipes::recipe(profile, &Facts { uid, nofile, filters, slices });
-        let settings = settings(profile, making.sleepless);
+        let settings = settings(profile, sleepless);
         let (pool, generation) = match self.find(name, uid) {
             Some(old) => {
                 self.retiring.push(old);
@@ -208,6 +210,7 @@ impl Pools {
             uid,
             generation,
             made_from: (profile.clone(), filters.clone()),
+            sleepless,
             recipe,
             writable,
             time: profile.limits.time,
@@ -219,12 +222,21 @@ impl Pools {
         Ok(pool)
     }
 
-    /// The latest pools whose profiles are not what they were made from any more, or are no more.
-    pub fn outdated(&self, config: &Config, filters: &HashMap<String, Filters>) -> Vec<PoolKey> {
+    /// The latest pools whose profiles are not what they were made from any more, or are no more, and
+    /// those that sleep, or do not, and should not by who is to be `sleepless`.
+    pub fn outdated(
+        &self,
+        config: &Config,
+        filters: &HashMap<String, Filters>,
+        sleepless: impl Fn(u32) -> bool,
+    ) -> Vec<PoolKey> {
         let outdated = |pool: &PoolKey| {
-            let (profile, compiled) = &self[*pool].made_from;
-            let name = &self[*pool].profile;
-            config.profiles.get(name) != Some(profile) || filters.get(name) != Some(compiled)
+            let entry = &self[*pool];
+            let ((profile, compiled), name) = (&entry.made_from, &entry.profile);
+            let sleeps = profile.pool.sleep.is_some() && entry.sleepless != sleepless(entry.uid);
+            sleeps
+                || config.profiles.get(name) != Some(profile)
+                || filters.get(name) != Some(compiled)
         };
         let mut pools: Vec<_> = self.newest.values().copied().filter(outdated).collect();
         pools.sort_unstable();

@@ -2,7 +2,7 @@
 //! generation of each of its pools; what is leased goes on in the old one.
 
 use super::pools::quota;
-use super::{Server, compile_filters};
+use super::{Server, compile_filters, know_users};
 use crate::config::{Config, Recycle};
 use crate::pool::{Event, Limits, PoolKey};
 use nix::sched::{CpuSet, sched_getaffinity};
@@ -15,9 +15,9 @@ impl Server {
             return;
         };
         let read = Config::load(file).map_err(|error| error.to_string());
-        let read = read.and_then(|config| match compile_filters(&config) {
-            Ok(filters) => Ok((config, filters)),
-            Err(error) => Err(error.to_string()),
+        let read = read.and_then(|config| {
+            let filters = know_users(&config).and_then(|()| compile_filters(&config));
+            filters.map(|filters| (config, filters)).map_err(|error| error.to_string())
         });
         let (config, filters) = match read {
             Ok(read) => read,
@@ -35,12 +35,15 @@ impl Server {
         self.sessions_max = sessions_max;
         self.config = config;
         self.filters = filters;
-        let outdated = self.pools.outdated(&self.config, &self.filters);
+        // Before pools are made, which are never to sleep for these.
+        let preforked = self.know_preforked();
+        let sleepless = |uid| self.is_sleepless(uid);
+        let outdated = self.pools.outdated(&self.config, &self.filters, sleepless);
         log::info!("configuration reloaded: {} pools change", outdated.len());
         for pool in outdated {
             self.renew(pool);
         }
-        self.prefork();
+        self.keep_warm_for(preforked);
         self.tell(Event::TimePassed);
     }
 
@@ -64,20 +67,20 @@ impl Server {
 
     /// Makes the pools that are to be warm before anybody asks.
     pub(super) fn prefork(&mut self) {
-        let mut uids = Vec::new();
-        if self.uid != 0 || self.private {
-            uids.push(self.uid);
-        }
-        self.preforked.clear();
-        for name in &self.config.server.prefork_for {
-            match crate::users::named(name) {
-                Some(user) => {
-                    self.preforked.insert(user.uid);
-                    uids.push(user.uid);
-                }
-                None => log::error!("nothing is kept warm for {name:?}: there is no such user"),
-            }
-        }
+        let uids = self.know_preforked();
+        self.keep_warm_for(uids);
+    }
+
+    /// Finds out whom the configuration names to be warm for, and returns all for whom that is.
+    fn know_preforked(&mut self) -> Vec<u32> {
+        let named = &self.config.server.prefork_for;
+        let users = named.iter().filter_map(|name| crate::users::named(name));
+        self.preforked = users.map(|user| user.uid).collect();
+        let own = (self.uid != 0 || self.private).then_some(self.uid);
+        own.into_iter().chain(self.preforked.iter().copied()).collect()
+    }
+
+    fn keep_warm_for(&mut self, uids: Vec<u32>) {
         for uid in uids {
             match self.pool_for(crate::config::DEFAULT_PROFILE, uid) {
                 Ok((_, false)) => {}

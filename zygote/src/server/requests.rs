@@ -18,6 +18,9 @@ use zyg_protocol::message::{
     Acquire, Denial, LeaseId, Mount, Reply, Request, RequestId, ToTemplate,
 };
 
+/// Profiles that are named to whoever asks for one that is not there.
+const KNOWN_MAX: usize = 100;
+
 impl Server {
     pub(super) fn request(&mut self, key: Key, request: Request) {
         match request {
@@ -124,6 +127,11 @@ impl Server {
             let reason = "the timeout is longer than a day".to_owned();
             return Err(Denial::BadRequest { reason });
         }
+        if self.drained_for.iter().any(|(session, _)| *session == key) {
+            let reason = "the session waits for the end of the server already".to_owned();
+            return Err(Denial::BadRequest { reason });
+        }
+        self.drained_for.retain(|(session, _)| self.sessions.arena.get(*session).is_some());
         log::info!("{} asks to drain", self.told(key));
         self.drained_for.push((key, request));
         self.drain(timeout_ms.map(Duration::from_millis));
@@ -209,7 +217,8 @@ impl Server {
             return Ok((pool, false));
         }
         if !self.config.profiles.contains_key(profile) {
-            let known = self.config.profiles.keys().cloned().collect();
+            // As many as surely fit into a message.
+            let known = self.config.profiles.keys().take(KNOWN_MAX).cloned().collect();
             return Err(Denial::NoSuchProfile { asked: profile.to_owned(), known });
         }
         let pool = self.add_pool(profile, uid);
@@ -225,11 +234,16 @@ impl Server {
         let (Some(profile), Some(filters)) = (profile, filters) else {
             return Err(format!("there is no profile {name} any more"));
         };
-        let sleepless = uid == self.uid || self.preforked.contains(&uid);
+        let sleepless = self.is_sleepless(uid);
         let making = Making { name, profile, filters, uid, nofile: self.nofile, sleepless };
         let pool = self.pools.add(making)?;
         self.tell(Event::TimePassed);
         Ok(pool)
+    }
+
+    /// Whether this uid's pools are warm however long it has not asked.
+    pub(super) fn is_sleepless(&self, uid: u32) -> bool {
+        uid == self.uid || self.preforked.contains(&uid)
     }
 
     /// Whether this uid may ask for the profile: it, or one of its groups, is listed, or nobody is.

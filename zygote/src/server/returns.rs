@@ -7,6 +7,7 @@ use super::Server;
 use super::pools::{Awaited, End, Reported};
 use super::templates::NO_DESCRIPTOR;
 use super::tokens::Key;
+use super::wire::WireError;
 use crate::pool::{Event, SlotKey};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -40,8 +41,8 @@ impl Server {
         }
         let Some(pool) = self.pools.zygotes.get(key).map(|zygote| zygote.pool) else { return };
         let rename = ToTemplate::Rename { slot: slot.0, next: next.0 };
-        if !self.order_or_lose(pool, key, &rename, &[]) {
-            return;
+        if let Err(error) = self.order(pool, &rename, &[]) {
+            return self.lose(key, &error);
         }
         let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
         let told = match (&zygote.lifeline, pair()) {
@@ -125,7 +126,17 @@ impl Server {
         let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
         zygote.awaited = Some(awaited);
         let (pool, slot) = (zygote.pool, zygote.slot);
-        self.order_or_lose(pool, key, &ToTemplate::Inspect { slot: slot.0 }, evidence);
+        match self.order(pool, &ToTemplate::Inspect { slot: slot.0 }, &borrow(evidence)) {
+            Ok(()) => {}
+            // What rides along has no room just now: as one of which nobody can say anything.
+            Err(error @ (WireError::Crowded | WireError::Copy(_))) => {
+                log::debug!("slot {:#x} cannot be inspected: {error}", slot.0);
+                if let Some(parent) = self.pools.zygotes.get(key).map(|zygote| zygote.parent) {
+                    self.inspected(parent, slot, false);
+                }
+            }
+            Err(error) => self.lose(key, &error),
+        }
     }
 
     /// What its template has seen. It is believed once, about what it was asked.
@@ -161,25 +172,11 @@ impl Server {
         self.tell(Event::RecycleRefused { slot });
     }
 
-    /// Gives a zygote's template an order. One that does not take it is lost; whether it took it.
-    fn order_or_lose(
-        &mut self,
-        pool: crate::pool::PoolKey,
-        key: Key,
-        order: &ToTemplate,
-        descriptors: &[OwnedFd],
-    ) -> bool {
-        let Some(parent) = self.pools.zygotes.get(key).map(|zygote| zygote.parent) else {
-            return false;
-        };
-        match self.order(pool, order, &borrow(descriptors)) {
-            Ok(()) => true,
-            Err(error) => {
-                log::error!("failed to have a zygote used again: {error}");
-                // It reads nothing any more.
-                self.template_lost(parent);
-                false
-            }
+    /// Gives up the template of a zygote, which reads nothing any more.
+    fn lose(&mut self, key: Key, error: &WireError) {
+        log::error!("failed to have a zygote used again: {error}");
+        if let Some(parent) = self.pools.zygotes.get(key).map(|zygote| zygote.parent) {
+            self.template_lost(parent);
         }
     }
 }

@@ -84,6 +84,10 @@ impl Server {
         let now = self.now();
         let template = self.pools[pool].template.and_then(|key| self.pools.templates.get_mut(key));
         let Some(template) = template else { return Ok(()) };
+        match template.wire.send(order, descriptors, self.poll.registry(), &mut self.scratch) {
+            Err(WireError::Gone(_)) => return Ok(()),
+            sent => sent?,
+        }
         // The end of a zygote is told whether it was ordered or not.
         if !matches!(order, ToTemplate::Destroy { .. } | ToTemplate::Rename { .. }) {
             if template.owes == 0 {
@@ -91,10 +95,7 @@ impl Server {
             }
             template.owes = template.owes.saturating_add(1);
         }
-        match template.wire.send(order, descriptors, self.poll.registry(), &mut self.scratch) {
-            Err(WireError::Gone(_)) => Ok(()),
-            sent => sent,
-        }
+        Ok(())
     }
 
     /// Orders a zygote of a pool's template. Its lifeline is made here and not there, so that nobody
@@ -165,7 +166,11 @@ impl Server {
                 // It left with orders unread; what it said before that is queued behind this error,
                 // which is told once (unix(7)).
                 Err(ReceiveError::Os(Errno::ECONNRESET)) => {}
-                Err(ReceiveError::TooManyDescriptors) => self.descriptors_lost(pool),
+                Err(ReceiveError::TooManyDescriptors) => {
+                    // Nothing else that it says carries any.
+                    self.answered(key);
+                    self.descriptors_lost(pool);
+                }
                 Ok(_) | Err(_) => return self.template_lost(key),
             }
             self.settle();

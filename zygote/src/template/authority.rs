@@ -167,8 +167,8 @@ pub(super) fn as_slice<T>(
     own: (u32, u32),
     act: impl FnOnce() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    put_on(slice.uid, slice.gid)?;
-    let result = act();
+    let result = put_on(slice.uid, slice.gid).and_then(|()| act());
+    // Also after half of it.
     if let Err(failure) = put_on(own.0, own.1) {
         // Whatever is cloned from here would share a slice: never go on.
         log::error!("{failure}");
