@@ -29,7 +29,9 @@ fn sources(directory: &str) -> Vec<(String, String)> {
 
 /// Code without comments and without the tests at its end.
 fn code(text: &str) -> String {
-    let body = text.split("\n#[cfg(test)]").next().unwrap();
+    let tests = ["\n#[cfg(test)]\nmod tests {", "\n#[cfg(test)]\n#[path"];
+    let end = tests.iter().filter_map(|start| text.find(start)).min().unwrap_or(text.len());
+    let body = &text[..end];
     body.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 

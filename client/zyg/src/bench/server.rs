@@ -46,6 +46,9 @@ impl Ended {
 
 impl Drop for Ended {
     fn drop(&mut self) {
+        if self.has_ended() {
+            return;
+        }
         // Ours and not waited for, so the number is still its own.
         let _ = kill(self.pid(), Signal::SIGTERM);
         let deadline = Instant::now() + PATIENCE;
@@ -277,11 +280,11 @@ mod tests {
     fn cpu_time_is_read_and_grows() {
         let me = Pid::this();
         let before = cpu_of(me).unwrap();
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(30) {
-            std::hint::spin_loop();
+        let deadline = Instant::now() + PATIENCE;
+        // The kernel counts in ticks of its own.
+        while cpu_of(me).unwrap() <= before {
+            assert!(Instant::now() < deadline, "no CPU time in all that time");
         }
-        assert!(ticks(me, 14).unwrap() + Duration::from_millis(20) >= before / 2);
         assert!(cpu_of_the_reaped(me).unwrap() < Duration::from_secs(3600));
     }
 }
