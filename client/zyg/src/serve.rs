@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use zygote::config::Config;
-use zygote::server::{Idle, Listener, Options};
+use zygote::server::{Idle, Listener, Options, Signals};
 
 /// Read without being named, if it is there.
 const SYSTEM_CONFIG: &str = "/etc/zyg/zyg.toml";
@@ -27,6 +27,7 @@ pub fn serve(serve: &Serve) -> anyhow::Result<ExitCode> {
         Some(file) => Config::load(file)?,
         None => Config::default(),
     };
+    let signals = Signals::install().context("failed to catch signals")?;
     let listener = listen(serve, &config)?;
     log::info!("listening at {}", listener.path().display());
     let idle = if serve.private {
@@ -37,7 +38,8 @@ pub fn serve(serve: &Serve) -> anyhow::Result<ExitCode> {
     } else {
         config.server.idle_exit.map(|exit| Idle { exit, lock: None })
     };
-    let options = Options { config, config_file, listener, private: serve.private, idle };
+    let private = serve.private;
+    let options = Options { config, config_file, listener, signals, private, idle };
     let ended = zygote::server::run(options)?;
     Ok(exit_code(ended.leases_ended, ended.stuck))
 }

@@ -3,9 +3,13 @@
 
 use crate::shared::{acquire, denial, held, only_root, wait_queued, with_pool};
 use nix::sys::signal::Signal;
+use std::process::Stdio;
 use zyg_protocol::message::{Denial, Reply, Request};
 use zyg_tests::{Echo, Raw, Server, connect_as, eventually, is_root, wait_readable};
 use zygote_client::{Client, Lease};
+
+/// How a server ends when every lease has finished by itself.
+const FINISHED: i32 = 0;
 
 /// How a server ends when leases were ended for it.
 const LEASES_ENDED: i32 = 3;
@@ -94,6 +98,20 @@ fn a_second_signal_ends_all_at_once() {
         assert_ends(server, LEASES_ENDED);
         census.assert_gone();
     }
+}
+
+#[test]
+fn a_signal_while_it_drains_by_request_leaves_leases_their_time() {
+    let (server, client, leases, mut echo) = leased("1h");
+    let mut drain = server.zyg("drain").stderr(Stdio::null()).spawn().unwrap();
+    wait_draining(&server);
+    server.signal(Signal::SIGTERM);
+    // It has been heard when a request that was sent after it is answered.
+    drop(server.client().status().unwrap());
+    echo.assert_answers();
+    drop((echo, leases, client));
+    assert_ends(server, FINISHED);
+    assert!(drain.wait().unwrap().success());
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod wire;
 mod zygotes;
 
 pub use listener::{ListenError, Listener};
+pub use signals::Signals;
 
 use crate::config::Config;
 use crate::filter::{FilterError, Filters};
@@ -40,7 +41,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pools::Pools;
 use sessions::Sessions;
 use shutdown::Phase;
-use signals::Signals;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -60,6 +60,8 @@ pub struct Options {
     pub config_file: Option<PathBuf>,
     /// Where clients knock.
     pub listener: Listener,
+    /// Caught before anybody could knock.
+    pub signals: Signals,
     /// Started by a client, for its user alone.
     pub private: bool,
     /// When to leave, if ever.
@@ -138,6 +140,8 @@ struct Server {
     /// Users to be warm for however long they have not asked.
     preforked: HashSet<u32>,
     signals: Signals,
+    /// Whether a signal has asked to drain.
+    stop_asked: bool,
     /// Acquires in a pool's queue.
     waiting: HashMap<WaiterKey, Waiting>,
     /// Acquires whose mount sources are being opened, by ticket.
@@ -235,7 +239,6 @@ impl Server {
         let _ = crate::sys::process::prefer_short_slices();
         let nofile = raise_descriptor_limit();
         let poll = Poll::new().map_err(ServerError::Loop)?;
-        let signals = Signals::install().map_err(ServerError::Loop)?;
         let filters = compile_filters(&options.config)?;
         let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 3);
         let (limits, sessions_max) = reload::shares(&options.config, nofile.1);
@@ -252,7 +255,8 @@ impl Server {
             sessions: Sessions::default(),
             pools: Pools::new(limits),
             preforked: HashSet::new(),
-            signals,
+            signals: options.signals,
+            stop_asked: false,
             waiting: HashMap::new(),
             opening: HashMap::new(),
             held: Held::new(nofile.1, !nix::unistd::getuid().is_root()),

@@ -2,7 +2,7 @@
 //! generation of each of its pools; what is leased goes on in the old one.
 
 use super::pools::quota;
-use super::{Server, compile_filters, know_users};
+use super::{Idle, Server, compile_filters, know_users};
 use crate::config::{Config, Recycle};
 use crate::pool::{Event, Limits, PoolKey};
 use nix::sched::{CpuSet, sched_getaffinity};
@@ -29,6 +29,13 @@ impl Server {
             log::warn!(
                 "the server goes on listening where it listens: restart it to move `socket`"
             );
+        }
+        let (before, now) = (&self.config.server, &config.server);
+        if (before.socket_mode, &before.socket_group) != (now.socket_mode, &now.socket_group) {
+            log::warn!("the socket stays as it is: restart the server to change who may connect");
+        }
+        if !self.private {
+            self.idle = now.idle_exit.map(|exit| Idle { exit, lock: None });
         }
         let (limits, sessions_max) = shares(&config, self.nofile.1);
         self.pools.policy.set_limits(limits);

@@ -87,10 +87,11 @@ impl Server {
         if asked.reload && self.phase.grants() {
             self.reload();
         }
-        let drains = matches!(self.phase, Phase::Draining { .. });
-        if asked.interrupt || (asked.stop && drains) {
+        let again = asked.stop && self.stop_asked;
+        self.stop_asked |= asked.stop;
+        if asked.interrupt || again {
             self.drain(Some(Duration::ZERO));
-        } else if asked.stop && self.phase.grants() {
+        } else if asked.stop {
             self.drain(Some(self.config.server.drain_timeout));
         }
     }

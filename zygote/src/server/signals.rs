@@ -6,9 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The flags and the pipe.
+/// The signals that a server minds, caught from when this is made: SIGTERM, SIGINT, SIGHUP, SIGCHLD.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub struct Signals {
     pipe: UnixStream,
     stop: Arc<AtomicBool>,
     interrupt: Arc<AtomicBool>,
@@ -17,7 +17,7 @@ pub(super) struct Signals {
 
 /// What the signals since the last look ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Asked {
+pub struct Asked {
     /// To drain: SIGTERM.
     pub stop: bool,
     /// To end everything at once: SIGINT.
