@@ -59,13 +59,19 @@ impl Policy {
 
     /// Why one more acquire is not even queued.
     pub(super) fn denial(&self, key: PoolKey, pool: &Pool) -> Option<Denial> {
-        let (leased, waiting) = (self.slots.of(key).leased(), self.waiters.of(key));
+        let waiting = self.waiters.of(key);
         let (leased_by, waiting_by) =
             (self.slots.leased_by(pool.uid), self.waiters.waiting_by(pool.uid));
+        // A generation is not another profile.
+        let members = self.lineage(key).into_iter().flat_map(|lineage| &lineage.members);
+        let of_all = members.fold((0, 0), |(asked, waiting), member| {
+            let waiters = self.waiters.of(*member);
+            (asked + self.slots.of(*member).leased() + waiters, waiting + waiters)
+        });
         let must_wait = self.slots.of(key).warm() == 0;
         let reached = |limit: Option<u32>, has: u32| limit.filter(|limit| has >= *limit);
         let quotas = [
-            (pool.settings.quota, leased + waiting, waiting),
+            (pool.settings.quota, of_all.0, of_all.1),
             (self.limits.quota, leased_by + waiting_by, waiting_by),
         ];
         for (quota, asked, waiting) in quotas {

@@ -259,7 +259,7 @@ impl Policy {
 
     /// Keeps `count` zygotes warm for `ttl`, in addition to other reservations of this pool and as
     /// far as `max` allows; zero ends all its reservations. Returns how many are reserved now, at
-    /// most `max`. Of more than [`RESERVATIONS_MAX`] the earliest to expire gives way.
+    /// most `max` and what the whole budget is. Of more than [`RESERVATIONS_MAX`] the earliest to expire gives way.
     ///
     /// A reservation is one of the pool's whole lineage. Like [`Self::add`], it builds nothing
     /// before the next event.
@@ -273,6 +273,12 @@ impl Policy {
         }
         self.touch(pool);
         self.reserved(pool)
+    }
+
+    /// Why nothing is built for a pool at present, and not even tried.
+    pub fn refuses(&mut self, now: Time, pool: PoolKey) -> Option<&str> {
+        let now = self.timeline.advance(now);
+        self.pools.get(&pool)?.circuit.refuses(now)
     }
 
     /// Takes note of an event, and appends what is to be done about it, in order.
@@ -384,7 +390,8 @@ impl Policy {
     fn reserved(&self, key: PoolKey) -> u32 {
         let Some(Pool { settings, retired: false, .. }) = self.pools.get(&key) else { return 0 };
         let reserved = self.lineage(key).map_or(0, |lineage| lineage.reservations.total());
-        if self.draining { 0 } else { reserved.min(settings.max) }
+        let most = settings.max.min(self.limits.zygotes_max);
+        if self.draining { 0 } else { reserved.min(most) }
     }
 
     /// Something has happened to a pool: it and its other generations are to be seen to.

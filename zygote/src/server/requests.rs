@@ -193,6 +193,13 @@ impl Server {
             self.enqueue(key, pool, first_use, &acquire, view, Vec::new(), leave, arrived);
             return Ok(());
         }
+        // To start its template would be a try as well.
+        let now = self.now();
+        if self.pools[pool].template.is_none()
+            && let Some(reason) = self.pools.policy.refuses(now, pool)
+        {
+            return Err(Denial::BuildFailing { reason: reason.to_owned() });
+        }
         let leave = self.held.take(uid, view.trees.len())?;
         let ticket = self.number();
         self.ensure_template(pool).map_err(|reason| Denial::BuildFailing { reason })?;

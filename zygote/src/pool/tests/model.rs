@@ -191,7 +191,8 @@ impl Model {
             reservations.push((expires, count));
             reservations.sort_by_key(|(expires, _)| *expires);
         }
-        if retired || self.draining { 0 } else { self.reserved(key).min(max) }
+        let most = max.min(self.limits.zygotes_max);
+        if retired || self.draining { 0 } else { self.reserved(key).min(most) }
     }
 
     // What can be looked up.
@@ -614,7 +615,7 @@ impl Model {
             }
             Denial::QuotaExceeded { what, limit } => {
                 assert!(arrives);
-                let of_pool = self.asked_by(|other| other.key == pool.key);
+                let of_pool = self.asked_by(|other| other.lineage == pool.lineage);
                 let of_uid = self.asked_by(|other| other.uid == pool.uid);
                 let quotas = [(pool.settings.quota, of_pool), (self.limits.quota, of_uid)];
                 assert!(quotas.iter().any(|(quota, (leases, waiters))| match *what {
@@ -704,7 +705,7 @@ impl Model {
             let key = pool.key;
             let lineage = self.lineage(key);
             let in_force = lineage.in_force == key;
-            let reserved = self.reserved(key).min(pool.settings.max);
+            let reserved = self.reserved(key).min(pool.settings.max).min(self.limits.zygotes_max);
             let want = Counts {
                 warm: self.warm(key),
                 leased: self.count(Some(key), |state| *state == State::Leased),
