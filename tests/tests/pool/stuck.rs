@@ -1,6 +1,8 @@
 //! What does not answer is given up after a stated time, and holds nobody else up meanwhile.
 
 use crate::shared::{Stopped, acquire, held, paid_for, pool, template, with_pool};
+use std::time::Duration;
+use zyg_protocol::message::{Acquire, Request};
 use zyg_tests::{Baseline, Raw, Setup, eventually, soon, wait_readable};
 use zygote_client::{Client, LeaseOptions, PoolStatus};
 
@@ -57,4 +59,31 @@ fn a_template_that_does_not_answer_is_replaced_and_who_waits_is_served() {
     assert_eq!(server.pool().leased, 2);
     drop((holder, lease, waiter, late));
     baseline.assert_restored();
+}
+
+#[test]
+fn builds_that_hang_keep_no_other_profiles_waiting() {
+    let idle = "min = 0\nmax = 64\nlearn = false\n";
+    let config = format!(
+        "[profile.default.pool]\n{idle}[profile.other]\nhostname = \"other\"\n\
+         [profile.other.pool]\n{idle}"
+    );
+    let server = Setup::default().config(&config).start();
+    let client = server.client();
+    let other = LeaseOptions::new().profile("other").clone();
+    drop(client.acquire(&other).unwrap());
+    let [template] = server.processes_named("zyg-template")[..] else { panic!("one template") };
+    let _stopped = Stopped::stop(template);
+    let hanging = Raw::connect(server.socket());
+    let acquire = Acquire { profile: Some("other".into()), request: 1, ..Acquire::default() };
+    hanging.say(&Request::AcquireMany { acquire, count: 64 });
+    let places = std::thread::available_parallelism().unwrap().get() as u32;
+    eventually("as many builds as there are places", || {
+        (row(&client, "other").spawning >= places).then_some(())
+    });
+    // Long before the template is given up (20 s).
+    let mut cold = LeaseOptions::new();
+    let lease = client.acquire(cold.wait(Duration::from_secs(10))).unwrap();
+    assert!(lease.command("true").status().unwrap().success());
+    assert!(row(&client, "other").spawning >= places, "the control: those hang on");
 }

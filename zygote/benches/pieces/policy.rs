@@ -36,7 +36,12 @@ struct Warm {
 
 impl Warm {
     fn new(size: u32) -> Self {
-        let limits = Limits { zygotes_max: size + 16, builds_max: 2, quota: Quota::default() };
+        let limits = Limits {
+            zygotes_max: size + 16,
+            builds_max: 2,
+            build_counts: Duration::from_secs(1),
+            quota: Quota::default(),
+        };
         let mut policy = Policy::new(limits);
         let pool = policy.add(1000, Settings::new(size, size + 16));
         let mut warm = Self { policy, pool, now: Time::default(), effects: Vec::new(), leases: 0 };

@@ -22,6 +22,7 @@ impl Ours {
         let limits = Limits {
             zygotes_max: ZYGOTES_MAX as u32,
             builds_max: BUILDERS,
+            build_counts: Duration::from_secs(1),
             quota: Quota::default(),
         };
         let mut policy = Policy::new(limits);

@@ -34,12 +34,14 @@
 //! * A zygote is granted once, to one waiter, and only while it is warm; the last one parked first.
 //! * Every waiter is answered once, unless it leaves first; within a pool first come, first served.
 //! * What is spawning, warm, leased, returning, dying and quarantined together never exceeds what a
-//!   pool and the server may have, and no more is spawning at once than may be.
+//!   pool and the server may have. No more builds take a place at once than may, each for
+//!   `build_counts` at the longest: what hangs is counted on and takes nobody's place, and its pool gets
+//!   no other one meanwhile.
 //! * Build places go to waiters first, then to the floors of pools, then to what was learned; in
 //!   each of the three one uid after the other, and to the waiters of one uid by their arrival.
 //! * Nobody starves: of `n` uids that wait, each gets every `n`-th build place at the least, as long
 //!   as its pools have room. A waiter with `k` others before it in its uid has its own after at most
-//!   `n · (k + 1)` places have been given, each of which is free again after `spawn_timeout` at the
+//!   `n · (k + 1)` places have been given, each of which is free again after `build_counts` at the
 //!   latest. Where the server has no room, somebody's warm zygote gives way, which takes
 //!   `destroy_timeout` at the longest; so only leases keep a waiter waiting for longer.
 //! * The world is unreliable: a report about a zygote that is gone, a repeated one, or one that

@@ -108,7 +108,8 @@ impl Policy {
         if wants.total() == 0 {
             return wants;
         }
-        wants.limit(pool.circuit.allows(now));
+        // Whatever keeps one build from getting on is likely to keep the next one from it as well.
+        wants.limit(if self.slots.of(key).hangs() { 0 } else { pool.circuit.allows(now) });
         wants.again_at = pool.circuit.retry_at(now);
         if wants.counts[2] > 0 {
             match pool.pacing.allows(now, &pool.settings.pace, self.acquired(key)) {
@@ -129,7 +130,7 @@ impl Policy {
     /// Gives one build place away, or has a warm zygote make room. Returns whether it did either.
     pub(super) fn build_one(&mut self, now: Time, effects: &mut Vec<Effect>) -> bool {
         let totals = self.slots.totals();
-        let places = self.limits.builds_max.max(1).saturating_sub(totals.spawning);
+        let places = self.limits.builds_max.max(1).saturating_sub(self.slots.placed());
         let room = self.limits.zygotes_max.saturating_sub(totals.filled);
         let next = Class::ALL
             .into_iter()
@@ -158,7 +159,8 @@ impl Policy {
             }
         }
         let deadline = now.after(pool.settings.spawn_timeout);
-        let slot = self.slots.spawn(now, key, deadline);
+        let placed_until = now.after(self.limits.build_counts);
+        let slot = self.slots.spawn(now, key, placed_until, deadline);
         pool.circuit.tried(slot);
         effects.push(Effect::Spawn { pool: key, slot });
         self.touch(key);

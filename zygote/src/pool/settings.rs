@@ -9,6 +9,9 @@ pub struct Limits {
     pub zygotes_max: u32,
     /// Builds that may be under way at once over all pools: the number of CPUs. Zero counts as one.
     pub builds_max: u32,
+    /// How long a build counts among those, long beside what one takes: one that hangs, whoever sees
+    /// to it that it does, keeps nobody else's from being tried.
+    pub build_counts: Duration,
     /// What one uid may have, over all its pools.
     pub quota: Quota,
 }

@@ -30,6 +30,9 @@ impl Policy {
         while let Some(slot) = self.slots.overdue(now) {
             self.overdue(now, slot, effects);
         }
+        while let Some(pool) = self.slots.free_place(now) {
+            self.touch(pool);
+        }
         while let Some(&(at, pool)) = self.alarms.first()
             && at <= now
         {

@@ -49,6 +49,8 @@ pub(super) enum Slot {
         ordered: u64,
         /// What the pool's [`Holdings::effort`] was at the order.
         effort: Duration,
+        /// Until when it takes a build place.
+        placed_until: Time,
         /// When it counts as failed.
         deadline: Time,
     },
@@ -107,6 +109,8 @@ struct Entry {
 pub(super) struct Holdings {
     /// The earliest order first.
     spawning: BTreeSet<(u64, SlotKey)>,
+    /// Of these, those that take a build place no more.
+    hanging: BTreeSet<SlotKey>,
     warm: BTreeMap<u64, SlotKey>,
     leased: u32,
     /// The earliest first.
@@ -122,6 +126,11 @@ pub(super) struct Holdings {
 impl Holdings {
     pub(super) fn spawning(&self) -> u32 {
         count(self.spawning.len())
+    }
+
+    /// Whether a build has been under way for so long that it takes no place any more.
+    pub(super) fn hangs(&self) -> bool {
+        !self.hanging.is_empty()
     }
 
     pub(super) fn warm(&self) -> u32 {
@@ -201,6 +210,8 @@ pub(super) struct Slots {
     returning: BTreeSet<(u64, SlotKey)>,
     /// Of those that are spawning, returning or dying.
     deadlines: BTreeSet<(Time, SlotKey)>,
+    /// Of those that are spawning, the ones that take a build place, by when they do no more.
+    placed: BTreeSet<(Time, SlotKey)>,
     totals: Totals,
     leased_by: BTreeMap<u32, u32>,
     next_number: u64,
@@ -208,6 +219,7 @@ pub(super) struct Slots {
 
 static NOTHING: Holdings = Holdings {
     spawning: BTreeSet::new(),
+    hanging: BTreeSet::new(),
     warm: BTreeMap::new(),
     leased: 0,
     returning: BTreeSet::new(),
@@ -248,7 +260,13 @@ impl Slots {
     }
 
     /// Fills an empty slot with a zygote to be.
-    pub(super) fn spawn(&mut self, now: Time, pool: PoolKey, deadline: Time) -> SlotKey {
+    pub(super) fn spawn(
+        &mut self,
+        now: Time,
+        pool: PoolKey,
+        placed_until: Time,
+        deadline: Time,
+    ) -> SlotKey {
         let index = self.empty.pop().unwrap_or_else(|| {
             self.entries.push(Entry { generation: 0, pool, slot: Slot::Empty });
             count(self.entries.len() - 1)
@@ -261,7 +279,7 @@ impl Slots {
         holdings.make_effort(now);
         let effort = holdings.effort;
         let ordered = self.number();
-        self.change(now, key, Slot::Spawning { ordered, effort, deadline });
+        self.change(now, key, Slot::Spawning { ordered, effort, placed_until, deadline });
         key
     }
 
@@ -343,9 +361,24 @@ impl Slots {
         self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|&(_, key)| key)
     }
 
-    /// When the next of these is overdue.
+    /// How many builds take a place.
+    pub(super) fn placed(&self) -> u32 {
+        count(self.placed.len())
+    }
+
+    /// A build that has been under way for too long takes a place no more. Returns whose it is.
+    pub(super) fn free_place(&mut self, now: Time) -> Option<PoolKey> {
+        let (_, key) = *self.placed.first().filter(|(until, _)| *until <= now)?;
+        self.placed.pop_first();
+        let pool = self.entries[key.index()].pool;
+        self.holdings.entry(pool).or_default().hanging.insert(key);
+        Some(pool)
+    }
+
+    /// When the next of these is overdue, or a place is free.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.deadlines.first().map(|&(deadline, _)| deadline)
+        let firsts = [self.deadlines.first(), self.placed.first()];
+        firsts.into_iter().flatten().map(|&(at, _)| at).min()
     }
 
     /// Forgets a pool that has nothing.
@@ -366,8 +399,10 @@ impl Slots {
         holdings.make_effort(now);
         match from {
             Slot::Empty => self.totals.filled += 1,
-            Slot::Spawning { ordered, deadline, .. } => {
+            Slot::Spawning { ordered, placed_until, deadline, .. } => {
                 holdings.spawning.remove(&(ordered, key));
+                holdings.hanging.remove(&key);
+                self.placed.remove(&(placed_until, key));
                 self.deadlines.remove(&(deadline, key));
                 self.totals.spawning -= 1;
             }
@@ -396,8 +431,9 @@ impl Slots {
                 self.empty.push(count(key.index()));
                 self.totals.filled -= 1;
             }
-            Slot::Spawning { ordered, deadline, .. } => {
+            Slot::Spawning { ordered, placed_until, deadline, .. } => {
                 holdings.spawning.insert((ordered, key));
+                self.placed.insert((placed_until, key));
                 self.deadlines.insert((deadline, key));
                 self.totals.spawning += 1;
             }

@@ -7,6 +7,7 @@ use crate::config::{Config, Recycle};
 use crate::pool::{Event, Limits, PoolKey};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
+use std::time::Duration;
 
 impl Server {
     pub(super) fn reload(&mut self) {
@@ -113,6 +114,9 @@ impl Server {
     }
 }
 
+/// How long a build takes the place of another: a thousand times as long as one takes.
+const BUILD_COUNTS: Duration = Duration::from_secs(1);
+
 /// What all pools share, and how many sessions there may be, where the server has so many descriptors.
 pub(super) fn shares(config: &Config, descriptors: u64) -> (Limits, usize) {
     /// Of a zygote: its lifeline, its pidfd, and its command channel until that is granted.
@@ -135,6 +139,7 @@ pub(super) fn shares(config: &Config, descriptors: u64) -> (Limits, usize) {
     let limits = Limits {
         zygotes_max: u32::try_from(zygotes).unwrap_or(u32::MAX),
         builds_max: cpus(),
+        build_counts: BUILD_COUNTS,
         quota: quota(config.server.quota),
     };
     let sessions = spare.saturating_sub(each * zygotes) + least;

@@ -12,7 +12,8 @@ const ALPHABET: u64 = 16;
 #[test]
 fn no_short_sequence_breaks_a_rule() {
     for_each(0..ALPHABET.pow(LENGTH), "sequence", |sequence| {
-        let limits = Limits { zygotes_max: 3, builds_max: 2, quota: Quota::default() };
+        let limits =
+            Limits { zygotes_max: 3, builds_max: 2, build_counts: ms(2), quota: Quota::default() };
         let mut watched = Watched::new(limits);
         let reusing = Settings { reuse: true, ..settings(1, 2) };
         let mut pool = watched.add(1, reusing);

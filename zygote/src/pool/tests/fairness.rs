@@ -3,7 +3,7 @@
 
 use super::random::Random;
 use super::stories::{PLENTY, Story, settings};
-use super::{Effect, Event, Limits, PoolKey, Settings, WaiterKey};
+use super::{Effect, Event, Limits, PoolKey, Settings, WaiterKey, ms};
 use std::collections::BTreeMap;
 
 const UIDS: u32 = 8;
@@ -125,6 +125,30 @@ fn a_uid_that_waits_for_room_does_not_hold_up_another() {
     assert_eq!(story.spawns(), [], "its pool is full");
     story.acquire_of(other, 3);
     assert_eq!(story.builders(), [other]);
+}
+
+#[test]
+fn builds_that_hang_keep_nobody_else_waiting() {
+    let limits = Limits { builds_max: 2, build_counts: ms(300), ..PLENTY };
+    let mut story = Story::within(limits, cold(10));
+    let other = story.add(2, cold(10));
+    // All places are taken by builds of which nobody ever hears.
+    story.acquire(1);
+    story.acquire(2);
+    story.acquire(3);
+    assert_eq!(story.builders(), [], "only the latest answer is kept, and there was no place");
+    story.acquire_of(other, 4);
+    assert_eq!(story.builders(), []);
+    assert_eq!(story.wait_ms(299), []);
+    story.wait_ms(1);
+    assert_eq!(story.builders(), [other], "and the one that hangs gets no more");
+    let hung = story.watched.model.known[0];
+    story.tell(Event::ZygoteReady { slot: hung });
+    assert_eq!(story.builders(), [], "another one hangs still");
+    let pool = story.pool;
+    let hung = story.watched.model.known[1];
+    story.tell(Event::ZygoteReady { slot: hung });
+    assert_eq!(story.builders(), [pool], "for the one who waits");
 }
 
 #[test]

@@ -253,6 +253,23 @@ impl Model {
         self.count(pool, |state| matches!(state, State::Spawning { .. }))
     }
 
+    /// Builds that have not been under way for so long that they take no place any more.
+    fn placed(&self) -> u32 {
+        let placed = self.zygotes.iter().filter(|zygote| match zygote.state {
+            State::Spawning { since } => since + self.limits.build_counts > self.elapsed,
+            _ => false,
+        });
+        placed.count() as u32
+    }
+
+    fn hangs(&self, pool: PoolKey) -> bool {
+        let mut builds = self.zygotes.iter().filter(|zygote| zygote.pool == pool);
+        builds.any(|zygote| match zygote.state {
+            State::Spawning { since } => since + self.limits.build_counts <= self.elapsed,
+            _ => false,
+        })
+    }
+
     fn returning(&self, pool: Option<PoolKey>) -> u32 {
         self.count(pool, |state| matches!(state, State::Returning { .. }))
     }
@@ -306,11 +323,12 @@ impl Model {
     }
 
     /// Whether nothing but the server's budget keeps this pool from building. Pools of which that is
-    /// hard to say, because builds fail or another generation comes first, are left out.
+    /// hard to say, because builds fail or hang or another generation comes first, are left out.
     fn may_build(&self, pool: &Pool) -> bool {
         let lineage = self.lineage(pool.key);
         let alone = lineage.in_force == lineage.newest;
-        alone && pool.counts.failing.is_none() && self.room(pool.key) > 0 && !self.draining
+        let healthy = pool.counts.failing.is_none() && !self.hangs(pool.key);
+        alone && healthy && self.room(pool.key) > 0 && !self.draining
     }
 
     // Events.
@@ -502,8 +520,9 @@ impl Model {
         assert!(!self.draining, "nothing is built while draining");
         assert!(!self.known.contains(&slot), "a key is used twice: {slot:?}");
         assert!((self.zygotes.len() as u32) < self.limits.zygotes_max, "zygotes_max is exceeded");
-        assert!(self.spawning(None) < self.limits.builds_max.max(1), "builds_max is exceeded");
+        assert!(self.placed() < self.limits.builds_max.max(1), "builds_max is exceeded");
         assert!(self.room(key) > 0, "max is exceeded");
+        assert!(!self.hangs(key), "more is built where a build hangs");
         let pool = self.pool(key).expect("only a known pool builds");
         let (uid, wants) = (pool.uid, self.wants(pool));
         let reason = wants.iter().position(|count| *count > 0).expect("more is built than wanted");
@@ -770,7 +789,7 @@ impl Model {
 
     /// What can be built is built, and a warm zygote gives way where there is no room.
     fn check_builds(&self) {
-        let places = self.limits.builds_max.max(1).saturating_sub(self.spawning(None));
+        let places = self.limits.builds_max.max(1).saturating_sub(self.placed());
         let room = self.limits.zygotes_max.saturating_sub(self.zygotes.len() as u32);
         let (mut waiters, mut floors) = (0, 0);
         for pool in self.pools.iter().filter(|pool| self.may_build(pool)) {
@@ -807,7 +826,13 @@ impl Model {
                 _ => None,
             }
         });
-        let due = zygotes.chain(self.queue.iter().filter_map(|waiting| waiting.deadline)).min();
+        let places = self.zygotes.iter().filter_map(|zygote| match zygote.state {
+            State::Spawning { since } => Some(since + self.limits.build_counts),
+            _ => None,
+        });
+        let places = places.filter(|free| *free > self.elapsed);
+        let waiters = self.queue.iter().filter_map(|waiting| waiting.deadline);
+        let due = zygotes.chain(places).chain(waiters).min();
         if let Some(due) = due.map(|due| self.clock + (due - self.elapsed)) {
             assert!(next.is_some_and(|next| next <= due), "woken too late");
         }

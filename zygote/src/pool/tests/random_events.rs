@@ -30,7 +30,10 @@ fn no_sequence_of_events_breaks_a_rule() {
 
 pub(super) fn random_limits(random: &mut Random) -> Limits {
     let quota = random_quota(random);
-    Limits { zygotes_max: 1 + random.below(20) as u32, builds_max: random.below(5) as u32, quota }
+    // The same all along: the model does not know what it was when a build began.
+    let build_counts = ms(40);
+    let builds_max = random.below(5) as u32;
+    Limits { zygotes_max: 1 + random.below(20) as u32, builds_max, build_counts, quota }
 }
 
 fn random_quota(random: &mut Random) -> Quota {

@@ -67,7 +67,6 @@ struct World {
     random: Random,
     watched: Watched,
     zygotes_max: usize,
-    builds_max: usize,
     /// The generations of each profile and uid, the newest last.
     lineages: Vec<Vec<PoolKey>>,
     /// True time, which the policy never sees.
@@ -93,7 +92,6 @@ impl World {
         let mut world = Self {
             watched: Watched { checks, ..Watched::new(limits) },
             zygotes_max: limits.zygotes_max as usize,
-            builds_max: limits.builds_max.max(1) as usize,
             lineages: Vec::new(),
             random,
             now: Duration::ZERO,
@@ -295,8 +293,6 @@ impl World {
 
     fn spawn(&mut self, pool: PoolKey, slot: SlotKey) {
         assert!(self.zygotes.len() < self.zygotes_max, "there are more than zygotes_max");
-        let building = self.zygotes.values().filter(|(_, zygote)| *zygote == Zygote::Building);
-        assert!(building.count() < self.builds_max, "there are more builds than builds_max");
         let was = self.zygotes.insert(slot, (pool, Zygote::Building));
         assert_eq!(was, None, "{slot:?} is spawned twice");
         let hangs = self.faults && self.random.percent(3);

@@ -7,8 +7,12 @@ use crate::pool::{Counts, Denial, Pace, Start};
 use std::time::Duration;
 
 /// As much as one likes.
-pub(super) const PLENTY: Limits =
-    Limits { zygotes_max: 1_000, builds_max: 1_000, quota: Quota { leases: None, waiters: None } };
+pub(super) const PLENTY: Limits = Limits {
+    zygotes_max: 1_000,
+    builds_max: 1_000,
+    build_counts: Duration::from_secs(3_600),
+    quota: Quota { leases: None, waiters: None },
+};
 
 /// Pools that learn nothing.
 pub(super) fn settings(min: u32, max: u32) -> Settings {
