@@ -8,7 +8,7 @@
 
 use super::layers::Layers;
 use crate::failure::At;
-use crate::template::{set_up_network_through, write_id_maps};
+use crate::template::{own_namespace, set_up_network_through, write_id_maps};
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
@@ -43,6 +43,9 @@ impl Lock {
     /// have capabilities, and with a network of its own where they are to have that. The caller's
     /// capability sets are then full and its bounding set, too (user_namespaces(7)).
     ///
+    /// Returns the mount namespace that it has left, to be closed when nobody waits: its end takes an
+    /// RCU grace period.
+    ///
     /// # Errors
     /// Those of unshare(2), of writing the id maps, and of setting up the network.
     pub fn lock(
@@ -51,7 +54,8 @@ impl Lock {
         recipe: &Recipe,
         inside: (u32, u32),
         outside: (u32, u32),
-    ) -> Result<(), Failure> {
+    ) -> Result<OwnedFd, Failure> {
+        let left = own_namespace("mnt")?;
         let mut new =
             CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
         if recipe.confinement.capabilities != 0 {
@@ -62,7 +66,8 @@ impl Lock {
         }
         layers.follow(|| unshare(new)).at(Step::MountNamespace)?;
         write_id_maps(inside, outside)?;
-        self.settings.as_ref().map_or(Ok(()), set_up_network_through)
+        self.settings.as_ref().map_or(Ok(()), set_up_network_through)?;
+        Ok(left)
     }
 }
 

@@ -83,7 +83,8 @@ pub(crate) fn main(sockets: [BorrowedFd<'_>; 3], setup: &Setup<'_>) -> ! {
     });
     drop(clients);
     match ready {
-        Ok(setup::Made { layers, signals, ground, lock }) => {
+        Ok(setup::Made { layers, signals, ground, lock, left }) => {
+            drop(left);
             let mut init = Init {
                 setup,
                 lifeline,

@@ -6,6 +6,7 @@ use crate::failure::{At, failure};
 use crate::sys::mount::attach;
 use crate::template::c_path;
 use nix::errno::Errno;
+use nix::sys::prctl::set_dumpable;
 use nix::unistd::sethostname;
 use std::ffi::{CStr, OsStr};
 use std::fs;
@@ -19,15 +20,15 @@ impl Init<'_> {
     /// Prepares the lease, once. After a failure nothing runs here: never less than was asked for.
     pub(super) fn prepare(&mut self, prepare: &Prepare, trees: Vec<OwnedFd>) {
         let done = if self.prepared == Preparation::Open {
-            put_in_place(&mut self.layers, prepare, trees).and_then(|read_only| {
-                self.lock_mounts(&prepare.attach)?;
-                Ok(read_only)
-            })
+            put_in_place(&mut self.layers, prepare, trees)
+                .and_then(|read_only| Ok((read_only, self.lock_mounts(&prepare.attach)?)))
         } else {
             Err(failure(Step::AttachMount, b"", Errno::EBUSY))
         };
+        let mut left = None;
         let message = match done {
-            Ok(read_only) => {
+            Ok((read_only, namespace)) => {
+                left = namespace;
                 self.prepared = Preparation::Closed;
                 FromInit::Prepared { read_only }
             }
@@ -37,17 +38,22 @@ impl Init<'_> {
             }
         };
         self.reply(&message, None);
+        drop(left);
     }
 
-    /// Has what the lease's own mounts cover of each other stay covered.
-    fn lock_mounts(&mut self, attach: &[Attach]) -> Result<(), Failure> {
+    /// Has what the lease's own mounts cover of each other stay covered. Returns what it has left for
+    /// that.
+    fn lock_mounts(&mut self, attach: &[Attach]) -> Result<Option<OwnedFd>, Failure> {
         let Setup { recipe, identity, .. } = self.setup;
         let Some(lock) = self.lock.as_ref().filter(|_| lock::is_needed(attach)) else {
-            return Ok(());
+            return Ok(None);
         };
         let inside = setup::inside(&recipe.authority, *identity);
-        lock.lock(&mut self.layers, recipe, inside, inside)?;
-        setup::drop_privileges(&recipe.confinement).at(Step::DropPrivileges)
+        // Who is not dumpable may not write its own id maps. No command is there to look meanwhile.
+        set_dumpable(true).at(Step::IdMaps)?;
+        let left = lock.lock(&mut self.layers, recipe, inside, inside)?;
+        setup::drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
+        Ok(Some(left))
     }
 }
 

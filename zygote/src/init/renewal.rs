@@ -121,6 +121,7 @@ impl Init<'_> {
             let _ = tell(LAST_PID, b"1");
             Ok(())
         })?;
+        setup::mount_terminals()?;
         let evidence = evidence()?;
         let renewed = Lifeline::Renewed { renew_us: start.elapsed().as_micros() as u64 };
         let descriptors: [BorrowedFd<'_>; 3] = evidence.each_ref().map(AsFd::as_fd);

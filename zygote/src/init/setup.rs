@@ -34,6 +34,8 @@ pub(super) struct Made {
     pub ground: Option<Ground>,
     /// What has locked its mounts, where it may not.
     pub lock: Option<Lock>,
+    /// The mount namespace that it has left for that, to be closed when it has said that it is ready.
+    pub left: Option<OwnedFd>,
 }
 
 pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
@@ -55,9 +57,9 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
         }
         bounds::set(recipe, setup.layout.inotify_of_a_user)
     })?;
-    if let Some(lock) = &lock {
-        lock.lock(&mut layers, recipe, inside, setup.identity)?;
-    }
+    let lock_it = |lock: &Lock| lock.lock(&mut layers, recipe, inside, setup.identity);
+    let left = lock.as_ref().map(lock_it).transpose()?;
+    mount_terminals()?;
     drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
     // Last, since the template's session may be at the lowest priority.
     setsid().at(Step::DropPrivileges)?;
@@ -67,11 +69,11 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
     mask.add(Signal::SIGCHLD);
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .at(Step::Events)?;
-    Ok(Made { layers, signals, ground, lock })
+    Ok(Made { layers, signals, ground, lock, left })
 }
 
-/// Mounts over the template's tree what is a lease's own, and sets the host name. What is to be
-/// written in /proc is written when it is mounted and nothing of it is protected.
+/// Mounts over the template's tree what is a lease's own but for its terminals, and sets the host name.
+/// What is to be written in /proc is written when it is mounted and nothing of it is protected.
 pub(super) fn furnish(
     setup: &Setup<'_>,
     write_proc: impl FnOnce() -> Result<(), Failure>,
@@ -93,11 +95,6 @@ pub(super) fn furnish(
     if setup.identity.0 == 0 {
         protect_host_controls().at(Step::Proc)?;
     }
-    // Covers the mount point that the private places were made through.
-    let options = format!("newinstance,ptmxmode=0666,mode=0620,max={}", bounds::TERMINALS_MAX);
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    mount(Some("devpts"), "/dev/pts", Some("devpts"), flags, Some(options.as_str()))
-        .at(Step::Devpts)?;
     for path in &setup.layout.layered {
         layers.cover(path).at_subject(Step::Home, path.to_bytes())?;
     }
@@ -106,6 +103,15 @@ pub(super) fn furnish(
         sethostname(hostname).at_subject(Step::Hostname, hostname)?;
     }
     Ok(layers)
+}
+
+/// Mounts the terminals: last, for its files are those of the user namespace that it is mounted in. It
+/// covers the mount point that the private places were made through.
+pub(super) fn mount_terminals() -> Result<(), Failure> {
+    let options = format!("newinstance,ptmxmode=0666,mode=0620,max={}", bounds::TERMINALS_MAX);
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount(Some("devpts"), "/dev/pts", Some("devpts"), flags, Some(options.as_str()))
+        .at(Step::Devpts)
 }
 
 /// Takes copies of the mounts that are kept where the zygote's own are about to cover them.
