@@ -3,19 +3,15 @@
 //! a mount namespace ends, unless it is locked there.
 #![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 
-use nix::cmsg_space;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
-};
 use nix::sys::stat::Mode;
 use std::fs;
-use std::io::IoSliceMut;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use tempfile::TempDir;
+use zyg_protocol::socket::{pair, receive};
 use zyg_tests::{Setup, home, is_root};
 use zygote_client::{Lease, LeaseOptions};
 
@@ -28,30 +24,15 @@ const SENDER: &str = "import array, os, socket, sys\n\
 
 /// Directories opened by a command in the lease.
 fn opened_in(lease: &Lease, directories: &[&str]) -> Vec<OwnedFd> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+    let (ours, theirs) = pair().unwrap();
     let mut sender = lease.command("python3");
     sender.args(["-c", SENDER]).args(directories).stdin(theirs);
     let status = sender.status().unwrap();
     assert!(status.success(), "{status}");
     drop(sender);
-    let (mut byte, mut space) = ([0], cmsg_space!([RawFd; 8]));
-    let mut iov = [IoSliceMut::new(&mut byte)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let got = recvmsg::<()>(ours.as_raw_fd(), &mut iov, Some(&mut space), flags).unwrap();
-    let rights = got.cmsgs().unwrap().find_map(|message| match message {
-        ControlMessageOwned::ScmRights(numbers) => Some(numbers),
-        _ => None,
-    });
-    let numbers = rights.expect("descriptors");
-    assert_eq!(numbers.len(), directories.len());
-    own(numbers)
-}
-
-#[expect(unsafe_code, reason = "what arrives in a control message must be made owned")]
-fn own(numbers: Vec<RawFd>) -> Vec<OwnedFd> {
-    // SAFETY: they have just been received, and nobody else knows them.
-    numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect()
+    let opened = receive(ours.as_fd(), &mut [0]).unwrap().descriptors;
+    assert_eq!(opened.len(), directories.len());
+    opened
 }
 
 fn open_below(directory: &OwnedFd, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
