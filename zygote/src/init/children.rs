@@ -43,17 +43,23 @@ impl Children {
         self.running.iter().find(|running| running.command == command).map(|running| running.pid)
     }
 
-    /// Takes processes that have ended until one is to be told of. While the environment is swept
-    /// nothing is told before the last process is gone.
-    pub fn reap(&mut self) -> Option<FromInit> {
+    /// Takes processes that have ended, so many at the `most`, until one is to be told of. While the
+    /// environment is swept nothing is told before the last process is gone.
+    pub fn reap(&mut self, most: &mut u32) -> Option<FromInit> {
         loop {
             if !self.sweeping
                 && let Some(end) = self.held.pop_front()
             {
                 return Some(end);
             }
+            if *most == 0 {
+                return None;
+            }
             match reap() {
-                Reaped::Ended(ended) => self.note(ended),
+                Reaped::Ended(ended) => {
+                    *most -= 1;
+                    self.note(ended);
+                }
                 Reaped::Running => {
                     if self.sweeping {
                         // Again, for those that were forked meanwhile.

@@ -45,6 +45,10 @@ use zyg_protocol::message::{
 };
 use zyg_protocol::socket::{ReceiveError, borrow, receive, receive_into, send};
 
+/// Processes that have ended and are reaped in one turn: commands may have them end faster than they
+/// can be reaped, and the lifeline is looked at between turns.
+const ENDED_PER_TURN: u32 = 64;
+
 /// Replies that may wait for a client that does not read. Beyond, nothing more is read from it.
 const OUTBOX_MAX: usize = 2 * COMMANDS_MAX;
 
@@ -94,6 +98,7 @@ pub(crate) fn main(sockets: [BorrowedFd<'_>; 3], setup: &Setup<'_>) -> ! {
                 ground,
                 lock,
                 children: Children::default(),
+                unreaped: false,
                 outbox: VecDeque::new(),
                 buffer: Vec::new(),
                 stack: None,
@@ -160,6 +165,8 @@ struct Init<'a> {
     ground: Option<Ground>,
     lock: Option<Lock>,
     children: Children,
+    /// Whether processes may have ended that are not reaped yet, and of which no signal tells.
+    unreaped: bool,
     /// Encoded replies that the client's socket had no room for, with what rides along.
     outbox: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     /// Made with the first message, so that a parked zygote does not pay for it.
@@ -186,7 +193,8 @@ impl Init<'_> {
                 PollFd::new(self.channel.as_fd(), interest),
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             ];
-            match poll(&mut fds, PollTimeout::NONE) {
+            let timeout = if self.unreaped { PollTimeout::ZERO } else { PollTimeout::NONE };
+            match poll(&mut fds, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(_) => exit_now(1),
             }
@@ -200,7 +208,7 @@ impl Init<'_> {
                 self.client_is_gone();
                 continue;
             }
-            if !signals.is_empty() {
+            if !signals.is_empty() || self.unreaped {
                 self.reap();
             }
             if channel.contains(PollFlags::POLLOUT) {
@@ -263,9 +271,11 @@ impl Init<'_> {
     fn reap(&mut self) {
         // Pending once, however many have ended (signal(7)); again from here on for whoever ends later.
         let _ = self.signals.read_signal();
-        while let Some(end) = self.children.reap() {
+        let mut most = ENDED_PER_TURN;
+        while let Some(end) = self.children.reap(&mut most) {
             self.reply(&end, None);
         }
+        self.unreaped = most == 0;
     }
 
     fn reply(&mut self, message: &FromInit, descriptor: Option<OwnedFd>) {

@@ -111,6 +111,7 @@ impl Init<'_> {
 
     fn start_anew(&mut self, start: Instant) -> Result<(), Failure> {
         self.children = Children::default();
+        self.unreaped = false;
         self.stack = None;
         self.prepared = Preparation::Open;
         fcntl(&self.channel, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).at(Step::Sockets)?;
