@@ -24,6 +24,7 @@ use crate::failure::At;
 use crate::sys;
 use crate::sys::process::exit_now;
 use crate::template::Layout;
+pub(crate) use lock::born_in;
 pub(crate) use setup::inside;
 
 use children::Children;

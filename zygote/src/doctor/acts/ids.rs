@@ -3,7 +3,7 @@
 use super::child::Held;
 use super::{Doing, Done, Trouble};
 use crate::sys::probe::has_file_capabilities;
-use crate::sys::process::clone_zygote;
+use crate::sys::process::{ZYGOTE_NAMESPACES, clone_into};
 use crate::users;
 use nix::errno::Errno;
 use nix::sys::stat::stat;
@@ -83,7 +83,7 @@ fn in_path(name: &str) -> Option<PathBuf> {
 /// Maps a range in a child's user namespace, as a server would.
 pub(super) fn map_range() -> Done {
     let root = getuid().is_root();
-    let held = Held::start(|| clone_zygote(false), "clone a zygote")?;
+    let held = Held::start(|| clone_into(ZYGOTE_NAMESPACES), "clone a zygote")?;
     let kinds = [("/etc/subuid", "uid_map", "newuidmap"), ("/etc/subgid", "gid_map", "newgidmap")];
     for (grants, file, program) in kinds {
         let map = format!("/proc/{}/{file}", held.pid);
