@@ -13,6 +13,7 @@ pub mod filter;
 mod init;
 pub mod pool;
 pub mod server;
+mod subordinate;
 mod sys;
 pub mod systemd;
 pub mod template;

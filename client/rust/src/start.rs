@@ -63,6 +63,15 @@ pub enum DirectoryProblem {
         /// Its permissions.
         mode: u32,
     },
+    /// Closed to its owner, as a umask makes it that takes his own rights.
+    #[error(
+        "you may not use it (mode {mode:03o}); run `chmod 700` on it, and `umask` with a mask that \
+         leaves you your own files, such as 077"
+    )]
+    Closed {
+        /// Its permissions.
+        mode: u32,
+    },
     /// The kernel says no.
     #[error("{0}")]
     Os(#[source] io::Error),
@@ -123,6 +132,8 @@ pub(crate) fn claim(directory: &Path) -> Result<OwnedFd, DirectoryProblem> {
         Err(DirectoryProblem::Foreign { owner: stat.st_uid, us })
     } else if mode & 0o077 != 0 {
         Err(DirectoryProblem::Open { mode })
+    } else if mode != 0o700 && us != 0 {
+        Err(DirectoryProblem::Closed { mode })
     } else {
         Ok(handle)
     }

@@ -133,6 +133,23 @@ fn a_directory_that_others_may_enter_is_refused() {
 }
 
 #[test]
+fn a_directory_that_its_owner_may_not_enter_is_refused() {
+    let place = TempDir::new().unwrap();
+    let directory = place.path().join("zyg");
+    claim(&directory).unwrap();
+    // As a umask of 0177 would have made it.
+    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let claimed = claim(&directory);
+    if Uid::effective().is_root() {
+        claimed.unwrap();
+    } else {
+        let problem = claimed.unwrap_err();
+        assert!(matches!(problem, DirectoryProblem::Closed { mode: 0o600 }));
+        assert!(problem.to_string().contains("umask"));
+    }
+}
+
+#[test]
 fn a_link_or_a_file_in_place_of_the_directory_is_refused() {
     let place = TempDir::new().unwrap();
     let (file, link) = (place.path().join("file"), place.path().join("link"));

@@ -1,8 +1,9 @@
-//! Subordinate ids for environments that are to share none with anybody (subuid(5)).
+//! Subordinate ids for environments that are to share none with anybody.
 //!
 //! They are reserved in blocks, each by a locked file, so that several servers on one machine never
 //! hand out the same one. A block is free again when its server has ended.
 
+use crate::subordinate::{self, GIDS, LEAST, UIDS, granted};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Uid;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use zyg_protocol::message::Slices;
 
 /// Ids in a block. Small, since a login user has 65,536 (useradd(8)) and may run several servers.
-const BLOCK: u32 = 64;
+const BLOCK: u32 = subordinate::LEAST;
 
 /// What root takes from: the range that systemd leaves unused by any convention (systemd's "Users,
 /// Groups, UIDs and GIDs"), one of 65,536 blocks.
@@ -32,7 +33,7 @@ pub(super) struct Reserved {
 /// Why not, with what to change.
 pub(super) fn reserve(count: u32) -> Result<Reserved, String> {
     let uid = Uid::effective();
-    let range = if uid.is_root() { ROOT } else { granted(uid)? };
+    let range = if uid.is_root() { ROOT } else { granted_to(uid)? };
     let directory = directory(uid).map_err(|error| {
         format!("failed to make the directory for reservations of subordinate ids: {error}")
     })?;
@@ -72,33 +73,20 @@ fn lock_row(directory: &Path, base: u32, start: u32, needed: u32) -> Result<Vec<
 }
 
 /// What the system has granted to this user.
-fn granted(uid: Uid) -> Result<Slices, String> {
-    let name = crate::users::with_uid(uid.as_raw()).map(|user| user.name);
+fn granted_to(uid: Uid) -> Result<Slices, String> {
     let range = |file: &str| {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        find(&text, name.as_deref(), uid.as_raw()).ok_or_else(|| {
-            let user = name.clone().unwrap_or_else(|| uid.to_string());
+        granted(file, uid.as_raw()).ok().flatten().ok_or_else(|| {
+            let user = crate::users::with_uid(uid.as_raw()).map(|user| user.name);
+            let user = user.unwrap_or_else(|| uid.to_string());
             format!(
-                "{file} grants {user} no subordinate ids, and this profile gives each environment \
-                 one of its own: as root, run `usermod --add-subuids 100000-165535 --add-subgids \
-                 100000-165535 {user}`, or ask a server that runs as root"
+                "{file} grants {user} no {LEAST} subordinate ids in a row, and this profile gives each \
+                 environment one of its own: as root, run `usermod --add-subuids 100000-165535 \
+                 --add-subgids 100000-165535 {user}`, or ask a server that runs as root"
             )
         })
     };
-    let (first_uid, uids) = range("/etc/subuid")?;
-    let (first_gid, gids) = range("/etc/subgid")?;
-    Ok(Slices { first_uid, first_gid, count: uids.min(gids) })
-}
-
-/// The first range of a user, by name or number (subuid(5)): first id and how many.
-fn find(text: &str, name: Option<&str>, uid: u32) -> Option<(u32, u32)> {
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let owner = fields.next()?;
-        let ours = Some(owner) == name || owner.parse() == Ok(uid);
-        let numbers = (fields.next()?.parse().ok()?, fields.next()?.trim().parse().ok()?);
-        ours.then_some(numbers)
-    })
+    let (uids, gids) = (range(UIDS)?, range(GIDS)?);
+    Ok(Slices { first_uid: uids.first, first_gid: gids.first, count: uids.count.min(gids.count) })
 }
 
 /// Where reservations are: a directory that is this user's alone.
@@ -116,18 +104,4 @@ fn directory(uid: Uid) -> io::Result<PathBuf> {
         return Err(io::Error::other(format!("{shown} is not a directory of this user alone")));
     }
     Ok(directory)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_is_found_by_name_or_number() {
-        let text = "a:100000:65536\n1001:200000:10\nb:300000:5\n";
-        assert_eq!(find(text, Some("a"), 1), Some((100_000, 65_536)));
-        assert_eq!(find(text, Some("x"), 1001), Some((200_000, 10)));
-        assert_eq!(find(text, None, 7), None);
-        assert_eq!(find("broken\nb:1:2", Some("b"), 7), Some((1, 2)));
-    }
 }
