@@ -218,14 +218,15 @@ impl Template {
             if self.family.unsure_for().is_some_and(|left| left.is_zero()) {
                 report_gone(&link, self.family.reap_all(&mut self.networks));
             }
-            if answered {
-                self.hear_networks(&link);
-            }
             if asked {
                 let Some((message, descriptors)) = link.receive() else {
                     return ExitCode::SUCCESS;
                 };
                 self.handle(message, descriptors, &link);
+            }
+            // Last, since any of it may have found that their process has ended.
+            if answered || self.networks.is_behind() {
+                self.hear_networks(&link);
             }
         }
     }
@@ -254,9 +255,6 @@ impl Template {
                 }
             }
             ToTemplate::Inspect { slot } => self.inspect(slot, descriptors, link),
-        }
-        if self.networks.is_behind() {
-            self.hear_networks(link);
         }
     }
 

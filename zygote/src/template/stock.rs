@@ -46,6 +46,10 @@ const STOCK_MAX: usize = 32;
 /// then.
 const ADOPTED_MAX: u64 = 32;
 
+/// What may wait to be told to the process, 16 bytes each: more than can come at once. One that
+/// does not hear it has been stopped.
+const UNTOLD_MAX: usize = 1 << 16;
+
 /// Descriptor limits below this leave no room for a stock: what waits in the link counts as in flight
 /// (unix(7)), and so against what hands leases over (`ROOM_MAX` in `init::bounds`).
 const DESCRIPTORS_MIN: u64 = 4096;
@@ -60,6 +64,7 @@ const NAME: &CStr = c"zyg-stock";
 /// Why there is none, when it is missed.
 const ENDED: &str = "its process has ended";
 const GARBLED: &str = "its process does not make sense";
+const DEAF: &str = "its process does not hear what it is told";
 
 /// Bytes of a message at most. What comes back is a number, a tally and a descriptor, or a failure's
 /// words.
@@ -259,10 +264,12 @@ impl Stock {
 
     /// Tells what is to be told, as far as there is room for it.
     pub fn tell(&mut self) {
-        if let Some(process) = &mut self.process
-            && let Err(errno) = process.tell()
-        {
-            self.lost(if errno == Errno::EPIPE { ENDED } else { errno.desc() });
+        let Some(process) = &mut self.process else { return };
+        match process.tell() {
+            Ok(()) if process.untold.len() <= UNTOLD_MAX => {}
+            Ok(()) => self.lost(DEAF),
+            Err(Errno::EPIPE) => self.lost(ENDED),
+            Err(errno) => self.lost(errno.desc()),
         }
     }
 
