@@ -51,7 +51,7 @@ pub enum Request {
     /// Ask for a zygote. Answered by `Granted` or `Denied`.
     Acquire(Acquire),
     /// Withdraw an acquire that has not been answered yet. Answered by its `Denied(Cancelled)`, or
-    /// by the grant that was already under way.
+    /// by the grant that was already under way. Of several at once it withdraws all.
     Cancel {
         /// The acquire's number.
         request: RequestId,
@@ -66,8 +66,10 @@ pub enum Request {
         /// Comes back in the answer.
         request: RequestId,
     },
-    /// Ask for several zygotes at once, alike. Answered by as many `Granted` or `Denied`, under the
-    /// acquire's number and those that follow it.
+    /// Ask for several zygotes at once, alike: all of them or none. Answered by as many `Granted` or
+    /// `Denied`, under the acquire's number and those that follow it, and all at the same time. None is
+    /// held for a client that waits for the others. A single one may still be `Denied` beside others
+    /// that are `Granted`, where it could not be handed over.
     AcquireMany {
         /// What each is to be; its number is the first one's.
         acquire: Acquire,

@@ -72,7 +72,13 @@ impl Warm {
         self.leases += 1;
         let waiter = WaiterKey(self.leases);
         let pool = self.pool;
-        self.tell(Event::AcquireRequested { pool, waiter, deadline: None, first_use: false });
+        self.tell(Event::AcquireRequested {
+            pool,
+            waiter,
+            count: 1,
+            deadline: None,
+            first_use: false,
+        });
         let slot = self.granted();
         self.build();
         self.now = self.now.after(Duration::from_millis(1));

@@ -37,6 +37,7 @@ impl Contestant for Ours {
             Fact::Arrived(waiter) => Event::AcquireRequested {
                 pool: self.pool,
                 waiter: WaiterKey(waiter as u64),
+                count: 1,
                 deadline: None,
                 first_use: false,
             },

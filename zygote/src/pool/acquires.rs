@@ -5,22 +5,31 @@ use super::time::Time;
 use super::waiters::Waiter;
 use super::{ColdReason, Denial, Effect, Policy, PoolKey, Start, WaiterKey};
 
+/// What a client wants.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) pool: PoolKey,
+    pub(super) waiter: WaiterKey,
+    /// How many zygotes, all at once: at least one.
+    pub(super) count: u32,
+    /// By the caller's clock.
+    pub(super) deadline: Option<Time>,
+    pub(super) cold: ColdReason,
+}
+
 impl Policy {
-    /// Whoever finds a warm zygote gets it; nobody can be waiting for it then (see [`Self::settle`]).
-    pub(super) fn acquire(
-        &mut self,
-        now: Time,
-        key: PoolKey,
-        waiter: WaiterKey,
-        deadline: Option<Time>,
-        cold: ColdReason,
-        effects: &mut Vec<Effect>,
-    ) {
+    /// Whoever finds as many warm zygotes as it wants gets them, unless somebody waits who has come
+    /// before.
+    pub(super) fn acquire(&mut self, now: Time, asked: &Asked, effects: &mut Vec<Effect>) {
+        let &Asked { pool: key, waiter, count, deadline, cold } = asked;
         if self.waiters.contains(waiter) {
             return;
         }
+        let must_wait = self.slots.of(key).warm() < count
+            || self.waiters.of(key) > 0
+            || self.held_up_from(key).is_some();
         let why = match self.pools.get(&key) {
-            Some(pool) if !self.draining => self.denial(key, pool),
+            Some(pool) if !self.draining => self.denial(key, pool, count, must_wait),
             _ => Some(Denial::Draining),
         };
         if let Some(why) = why {
@@ -28,19 +37,36 @@ impl Policy {
             return;
         }
         let Some(&Pool { uid, lineage, .. }) = self.pools.get(&key) else { return };
-        let granted = self.slots.lease(now, key, uid);
         if let Some(lineage) = self.lineages.get_mut(&lineage) {
             lineage.active_at = now;
-            lineage.served.warm += u64::from(granted.is_some());
+            lineage.served.warm += if must_wait { 0 } else { u64::from(count) };
         }
-        if let Some(slot) = granted {
-            effects.push(Effect::Grant { waiter, slot, start: Start::Warm });
-        } else {
+        if must_wait {
             let deadline = deadline.map(|deadline| self.timeline.own(deadline));
-            self.waiters.push(Waiter { key: waiter, pool: key, uid, deadline, cold });
+            self.waiters.push(Waiter { key: waiter, pool: key, uid, count, deadline, cold });
+        } else {
+            self.hand_out(now, key, count, waiter, Start::Warm, effects);
         }
-        self.arrived.push((key, now));
+        self.arrived.extend((0..count).map(|_| (key, now)));
         self.touch(key);
+    }
+
+    /// Grants a waiter so many of the warm zygotes of a pool, which has as many.
+    pub(super) fn hand_out(
+        &mut self,
+        now: Time,
+        key: PoolKey,
+        count: u32,
+        waiter: WaiterKey,
+        start: Start,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(&Pool { uid, .. }) = self.pools.get(&key) else { return };
+        for _ in 0..count {
+            if let Some(slot) = self.slots.lease(now, key, uid) {
+                effects.push(Effect::Grant { waiter, slot, start });
+            }
+        }
     }
 
     /// Learns from the acquires that have come.
@@ -57,8 +83,11 @@ impl Policy {
         }
     }
 
-    /// Why one more acquire is not even queued.
-    pub(super) fn denial(&self, key: PoolKey, pool: &Pool) -> Option<Denial> {
+    /// Why another acquire is not even queued.
+    fn denial(&self, key: PoolKey, pool: &Pool, count: u32, must_wait: bool) -> Option<Denial> {
+        if let Some(why) = self.too_many(key, count) {
+            return Some(why);
+        }
         let waiting = self.waiters.of(key);
         let (leased_by, waiting_by) =
             (self.slots.leased_by(pool.uid), self.waiters.waiting_by(pool.uid));
@@ -68,8 +97,8 @@ impl Policy {
             let waiters = self.waiters.of(*member);
             (asked + self.slots.of(*member).leased() + waiters, waiting + waiters)
         });
-        let must_wait = self.slots.of(key).warm() == 0;
-        let reached = |limit: Option<u32>, has: u32| limit.filter(|limit| has >= *limit);
+        let reached =
+            |limit: Option<u32>, has: u32| limit.filter(|limit| has.saturating_add(count) > *limit);
         let quotas = [
             (pool.settings.quota, of_all.0, of_all.1),
             (self.limits.quota, leased_by + waiting_by, waiting_by),
@@ -82,7 +111,7 @@ impl Policy {
                 return Some(Denial::QuotaExceeded { what: "waiters", limit });
             }
         }
-        let full = must_wait && waiting >= pool.settings.waiters_max;
+        let full = must_wait && waiting.saturating_add(count) > pool.settings.waiters_max;
         full.then_some(Denial::QueueFull { waiters: waiting })
     }
 }

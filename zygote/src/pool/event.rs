@@ -8,15 +8,18 @@ use super::waiters::WaiterKey;
 /// A fact, in the past tense. None of them is trusted to be true, timely or said only once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A client wants a zygote. Answered by exactly one `Grant` or `Deny`, unless it leaves first.
+    /// A client wants a zygote, or a batch of them. Answered by exactly one `Deny`, or by as many
+    /// `Grant`s as it wants, one right after the other, unless it leaves first.
     AcquireRequested {
         /// Of which pool: the one that is in force for its profile and uid.
         pool: PoolKey,
         /// The caller's name for it, free for use again once it is answered or has left. One that
         /// is still waiting is not queued a second time.
         waiter: WaiterKey,
-        /// When waiting ends; `None` for never. One that is not later than now asks for a zygote
-        /// that is warm, or none.
+        /// How many zygotes: all of them or none. Zero counts as one.
+        count: u32,
+        /// When waiting ends; `None` for never. One that is not later than now asks for what is warm,
+        /// or nothing.
         deadline: Option<Time>,
         /// Whether this is the request that the pool was made for.
         first_use: bool,
@@ -88,7 +91,7 @@ pub enum Effect {
         /// The slot it is for: a key that was never used before.
         slot: SlotKey,
     },
-    /// Hand a zygote to a waiter.
+    /// Hand a zygote to a waiter. A batch gets its zygotes by one such order for each.
     Grant {
         /// Whose it is now.
         waiter: WaiterKey,
@@ -97,7 +100,7 @@ pub enum Effect {
         /// Whether it was waiting.
         start: Start,
     },
-    /// Tell a waiter that it gets none.
+    /// Tell a waiter that it gets none, however many it wants.
     Deny {
         /// Whom.
         waiter: WaiterKey,
@@ -127,9 +130,9 @@ pub enum Effect {
 /// Whether a zygote was ready when it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// It was parked.
+    /// It was parked, and so were all others of its batch.
     Warm,
-    /// The waiter had to queue until one was built.
+    /// The waiter had to queue until one was built, or all that it wants were warm.
     Cold(ColdReason),
 }
 
@@ -147,10 +150,17 @@ pub enum ColdReason {
 pub enum Denial {
     /// The queue is as long as it may be.
     QueueFull {
-        /// How many wait already.
+        /// How many wait already, each as often as it wants a zygote.
         waiters: u32,
     },
-    /// The client has, or waits for, as much as it may.
+    /// It wants more at once than there may ever be.
+    TooMany {
+        /// By which bound: `pool.max` or `zygotes_max`.
+        what: &'static str,
+        /// How many there may be.
+        limit: u32,
+    },
+    /// The client has, or waits for, as much as it may, or would with what it wants.
     QuotaExceeded {
         /// Of what: `leases` or `waiters`.
         what: &'static str,

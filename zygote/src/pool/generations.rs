@@ -97,7 +97,9 @@ impl Policy {
         let Some(lineage) = self.lineage(of).filter(|lineage| lineage.hands_over()) else { return };
         let (old, new) = (lineage.in_force, lineage.newest);
         let Some(successor) = self.pools.get(&new) else { return };
-        let equal = self.target(now, new).min(self.slots.of(old).warm());
+        // What is gathered for a waiter is not there for others.
+        let warm = if self.waiters.of(old) > 0 { 0 } else { self.slots.of(old).warm() };
+        let equal = self.target(now, new).min(warm);
         let fails = successor.circuit.refuses(now).is_some();
         if self.slots.of(new).warm() >= equal || fails || lineage.hand_over_by <= now {
             self.put_in_force(new);
@@ -121,14 +123,12 @@ impl Policy {
 
     /// A retired pool keeps nothing but what its waiters are to get.
     pub(super) fn clear_out(&mut self, now: Time, pool: PoolKey, effects: &mut Vec<Effect>) {
-        let warm_or_returning =
-            |holdings: &Holdings| holdings.stalest().or(holdings.latest_returning());
-        while let Some(slot) = warm_or_returning(self.slots.of(pool)) {
-            self.end(now, slot, None, effects);
-        }
-        while self.slots.of(pool).spawning() > self.waiters.of(pool)
-            && let Some(slot) = self.slots.of(pool).latest_build()
-        {
+        let surplus = |holdings: &Holdings, waiters: u32| {
+            let beyond = holdings.warm() + holdings.spawning() > waiters;
+            let last = || holdings.latest_build().or(holdings.stalest());
+            holdings.latest_returning().or_else(|| last().filter(|_| beyond))
+        };
+        while let Some(slot) = surplus(self.slots.of(pool), self.waiters.of(pool)) {
             self.end(now, slot, None, effects);
         }
     }
@@ -145,7 +145,8 @@ impl Policy {
     /// some. For waiters as many at once as can be built at once, and first those that are on their
     /// way back, of whichever generation: it takes less time to build another one than to see that
     /// nothing is left in one. Else one after the other, each built for before the next goes, so that
-    /// there is no time at which neither has any.
+    /// there is no time at which neither has any. What is gathered for a waiter goes only for who has
+    /// come before that.
     pub(super) fn make_room_in_lineage(
         &mut self,
         now: Time,
@@ -161,7 +162,11 @@ impl Policy {
             _ => (self.limits.builds_max.max(1).min(waiters), dying),
         };
         let all = others.clone();
-        others.retain(|other| *other != pool);
+        let since = self.waiters.uncovered(pool).filter(|_| waiters > 0);
+        others.retain(|other| {
+            let comes_before = |(first, _)| since.is_some_and(|since| since < first);
+            *other != pool && self.waiters.first(*other).is_none_or(comes_before)
+        });
         for _ in expected..places {
             let returning = all.iter().find_map(|any| self.slots.of(*any).latest_returning());
             let stalest = || others.iter().find_map(|other| self.slots.of(*other).stalest());

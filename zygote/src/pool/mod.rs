@@ -22,7 +22,7 @@
 //! * `settings`: what a server and a pool are set to;
 //! * `slots`: zygotes and their states, with the table of their changes;
 //! * `waiters`: the queues;
-//! * `acquires`: what becomes of an acquire; `reports`: what becomes of what is heard of zygotes;
+//! * `acquires`: what becomes of an acquire; `batches`: of one for several zygotes; `reports`: what becomes of what is heard of zygotes;
 //!   `settling`: what becomes possible or due by either, or by time alone;
 //! * `demand`: how many zygotes are worth keeping; `reservations`: how many are asked for;
 //! * `refill`: what is built next and what makes room; `turns`: whose turn it is; `pacing`: how fast;
@@ -33,24 +33,29 @@
 //! The rules:
 //! * A zygote is granted once, to one waiter, and only while it is warm; the last one parked first.
 //! * Every waiter is answered once, unless it leaves first; within a pool first come, first served.
+//! * A batch gets all of its zygotes at once, or none, and has none while it waits (see `batches`).
 //! * What is spawning, warm, leased, returning, dying and quarantined together never exceeds what a
 //!   pool and the server may have. No more builds take a place at once than may, each for
 //!   `build_counts` at the longest: what hangs is counted on and takes nobody's place, and its pool gets
 //!   no other one meanwhile.
-//! * Build places go to waiters first, then to the floors of pools, then to what was learned; in
-//!   each of the three one uid after the other, and to the waiters of one uid by their arrival.
+//! * Build places go to waiters first, then to batches but the oldest, then to the floors of pools, then
+//!   to what was learned; in each of the four one uid after the other, and to the waiters of one uid
+//!   by their arrival.
 //! * Nobody starves: of `n` uids that wait, each gets every `n`-th build place at the least, as long
 //!   as its pools have room. A waiter with `k` others before it in its uid has its own after at most
 //!   `n · (k + 1)` places have been given, each of which is free again after `build_counts` at the
 //!   latest. Where the server has no room, somebody's warm zygote gives way, which takes
-//!   `destroy_timeout` at the longest; so only leases keep a waiter waiting for longer.
+//!   `destroy_timeout` at the longest; so only leases keep a waiter waiting for longer, and what is
+//!   gathered for the oldest batch, for as long as leases keep that one waiting.
 //! * The world is unreliable: a report about a zygote that is gone, a repeated one, or one that
 //!   does not fit the zygote's state changes nothing. No input panics.
 //!
 //! An event costs the logarithm of what exists, times the generations of one profile and uid that
-//! still have leases; but the loss of a template costs as much as its pool has, and so does drain.
+//! still have leases, and while batches wait as much as there are pools with one and CPUs; but the loss
+//! of a template costs as much as its pool has, and so does drain.
 
 mod acquires;
+mod batches;
 mod circuit;
 mod demand;
 mod event;
@@ -78,6 +83,7 @@ pub use slots::SlotKey;
 pub use time::Time;
 pub use waiters::WaiterKey;
 
+use acquires::Asked;
 use generations::{Lineage, LineageKey};
 use pools::Pool;
 use slots::{Slot, Slots, change_count};
@@ -98,6 +104,7 @@ pub struct Counts {
     /// Without those that are quarantined.
     pub dying: u32,
     pub quarantined: u32,
+    /// Each as often as it wants a zygote.
     pub waiters: u32,
     /// Zygotes that are wanted warm when nobody waits.
     pub target: u32,
@@ -132,10 +139,14 @@ pub struct Policy {
     next_pool: u64,
     pools_by: BTreeMap<u32, u32>,
     /// Who wants build places, by [`refill::Class`].
-    turns: [Turns; 3],
-    /// Pools by their warm zygotes, and by those that are beyond their floor.
+    turns: [Turns; 4],
+    /// Pools where nobody waits by their warm zygotes, and by those that are beyond their floor; and
+    /// by what is gathered for their waiters, but for the oldest batch.
     warm: Ranking,
     spare: Ranking,
+    gathered: Ranking,
+    /// Whose first batch is the oldest that leaves enough room for itself.
+    oldest_batch: Option<PoolKey>,
     alarms: BTreeSet<(Time, PoolKey)>,
     /// Pools to which something has happened that is not seen to yet.
     touched: BTreeSet<PoolKey>,
@@ -160,6 +171,8 @@ impl Policy {
             turns: Default::default(),
             warm: Ranking::default(),
             spare: Ranking::default(),
+            gathered: Ranking::default(),
+            oldest_batch: None,
             alarms: BTreeSet::new(),
             touched: BTreeSet::new(),
             arrived: Vec::new(),
@@ -173,6 +186,8 @@ impl Policy {
         self.limits = limits;
         // So that the next deadline is at once: there may be room now.
         self.touched.extend(self.pools.keys().next());
+        // And what a batch wants may be more than there may ever be.
+        self.touched.extend(self.waiters.first_batches().map(|(_, pool)| pool));
     }
 
     /// Makes a pool for a user. It builds nothing before the next event, of whatever kind.
@@ -250,6 +265,7 @@ impl Policy {
         self.slots.forget(key);
         self.warm.set(key, 0);
         self.spare.set(key, 0);
+        self.gathered.set(key, 0);
         change_count(&mut self.pools_by, pool.uid, -1);
         for turns in &mut self.turns {
             turns.set(key, None);
@@ -295,9 +311,10 @@ impl Policy {
     pub fn note(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
         let now = self.timeline.advance(now);
         match event {
-            Event::AcquireRequested { pool, waiter, deadline, first_use } => {
+            Event::AcquireRequested { pool, waiter, count, deadline, first_use } => {
                 let cold = if first_use { ColdReason::FirstUse } else { ColdReason::Exhausted };
-                self.acquire(now, pool, waiter, deadline, cold, effects);
+                let asked = Asked { pool, waiter, count: count.max(1), deadline, cold };
+                self.acquire(now, &asked, effects);
             }
             Event::WaiterLeft { waiter } => {
                 if let Some(waiter) = self.waiters.remove(waiter) {
@@ -369,7 +386,7 @@ impl Policy {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         let totals = self.slots.totals();
-        self.draining && totals.filled == totals.quarantined && self.waiters.total() == 0
+        self.draining && totals.filled == totals.quarantined && self.waiters.is_empty()
     }
 
     /// Zygotes whose end does not come, over all pools.

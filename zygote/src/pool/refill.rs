@@ -1,19 +1,21 @@
 //! What is built next, and what makes room for it.
 //!
-//! What a pool wants to be built is wanted for one of three reasons, and a build place goes to the
-//! first of them that anybody has: waiters, the floor, the target. Among the pools that have the
-//! same reason it goes by [`Turns`](super::turns::Turns).
+//! What a pool wants to be built is wanted for one of four reasons, and a build place goes to the
+//! first of them that anybody has: waiters, batches, the floor, the target. Among the pools that have
+//! the same reason it goes by [`Turns`](super::turns::Turns).
 
 use super::pools::Pool;
 use super::time::Time;
-use super::turns::Want;
+use super::turns::{Turns, Want};
 use super::{Effect, Policy, PoolKey};
 
 /// Why a zygote is wanted, the most urgent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Somebody waits for it.
+    /// Somebody waits for it: for it alone, or for the oldest batch.
     Waiters,
+    /// Another batch waits for it, or somebody behind one.
+    Batches,
     /// Fewer are warm or on their way than `min` or reservations say.
     Floor,
     /// Fewer are warm or on their way than demand suggests.
@@ -21,19 +23,23 @@ pub(super) enum Class {
 }
 
 impl Class {
-    pub(super) const ALL: [Self; 3] = [Self::Waiters, Self::Floor, Self::Target];
+    pub(super) const ALL: [Self; 4] = [Self::Waiters, Self::Batches, Self::Floor, Self::Target];
 }
 
 /// How many builds a pool wants, for which reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Wants {
     /// Indexed by [`Class`].
-    counts: [u32; 3],
+    counts: [u32; 4],
     /// When there may be more, if time alone can bring that about.
     again_at: Option<Time>,
 }
 
 impl Wants {
+    fn of_waiters(&self) -> u32 {
+        self.counts[Class::Waiters as usize].saturating_add(self.counts[Class::Batches as usize])
+    }
+
     fn total(&self) -> u32 {
         self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
@@ -48,11 +54,11 @@ impl Wants {
 }
 
 impl Policy {
-    /// Zygotes of a pool that are warm or will be, when all that wait are served by what is on its
-    /// way.
+    /// Zygotes of a pool that are warm or will be, when all that wait are served by what is there and
+    /// on its way.
     pub(super) fn idle(&self, pool: PoolKey) -> u32 {
         let holdings = self.slots.of(pool);
-        holdings.warm() + holdings.spawning().saturating_sub(self.waiters.of(pool))
+        (holdings.warm() + holdings.spawning()).saturating_sub(self.waiters.of(pool))
     }
 
     /// Says what a pool wants from now on, and makes room for it among its generations.
@@ -65,21 +71,18 @@ impl Policy {
         let mut wants = self.wants(now, key);
         let mut room = self.room_of_lineage(key);
         let yields = self.lineage(key).is_some_and(|lineage| {
-            lineage.hands_over() && lineage.in_force == key && wants.counts[0] == 0
+            lineage.hands_over() && lineage.in_force == key && wants.of_waiters() == 0
         });
         if yields {
             // The successor's part comes first: what it has is what is going to stay.
             room = room.saturating_sub(self.missing_of_successor(now, key));
         } else if room == 0 && wants.total() > 0 {
-            self.make_room_in_lineage(now, key, wants.counts[0], effects);
+            self.make_room_in_lineage(now, key, wants.of_waiters(), effects);
         }
         wants.limit(room);
         let pool = self.pools.get(&key)?;
-        let orders = [
-            self.waiters.uncovered(key).map_or(0, |(_, ticket)| ticket),
-            pool.turns[0],
-            pool.turns[1],
-        ];
+        let first = self.waiters.uncovered(key).unwrap_or(0);
+        let orders = [first, first, pool.turns[0], pool.turns[1]];
         for ((turns, count), order) in self.turns.iter_mut().zip(wants.counts).zip(orders) {
             let want = Want { uid: pool.uid, order, count };
             turns.set(key, (count > 0).then_some(want));
@@ -100,8 +103,10 @@ impl Policy {
         }
         let idle = self.idle(key);
         let (floor, target) = (self.floor(now, key), self.target(now, key));
+        let [for_waiters, for_batches] = self.lacking(key);
         wants.counts = [
-            self.waiters.uncovered(key).map_or(0, |(count, _)| count),
+            for_waiters,
+            for_batches,
             floor.saturating_sub(idle),
             target.saturating_sub(idle.max(floor)),
         ];
@@ -111,11 +116,12 @@ impl Policy {
         // Whatever keeps one build from getting on is likely to keep the next one from it as well.
         wants.limit(if self.slots.of(key).hangs() { 0 } else { pool.circuit.allows(now) });
         wants.again_at = pool.circuit.retry_at(now);
-        if wants.counts[2] > 0 {
+        let for_target = &mut wants.counts[Class::Target as usize];
+        if *for_target > 0 {
             match pool.pacing.allows(now, &pool.settings.pace, self.acquired(key)) {
-                Ok(allowed) => wants.counts[2] = wants.counts[2].min(allowed),
+                Ok(allowed) => *for_target = (*for_target).min(allowed),
                 Err(due) => {
-                    wants.counts[2] = 0;
+                    *for_target = 0;
                     wants.again_at = Some(due);
                 }
             }
@@ -151,7 +157,7 @@ impl Policy {
         let Some(pool) = self.pools.get_mut(&key) else { return };
         let turn = self.turns[class as usize].taken(pool.uid);
         match class {
-            Class::Waiters => {}
+            Class::Waiters | Class::Batches => {}
             Class::Floor => pool.turns[0] = turn,
             Class::Target => {
                 pool.turns[1] = turn;
@@ -167,19 +173,19 @@ impl Policy {
     }
 
     /// There is no room at all: a warm zygote that its pool does not need for its floor is
-    /// destroyed for a pool that is below its own; for a waiter, any other as well, of the pool
-    /// that has the most, but first one that is on its way back. As many zygotes as are on their
-    /// way out anyhow are not asked for again, nor more than can be built at once.
+    /// destroyed for a pool that is below its own, and for a batch; for a waiter, any other as well, of
+    /// the pool that has the most, last one that is gathered for another batch, but first one that is
+    /// on its way back. As many zygotes as are on their way out anyhow are not asked for again, nor more
+    /// than can be built at once.
     fn give_way(&mut self, now: Time, places: u32, effects: &mut Vec<Effect>) -> bool {
-        let [for_waiters, for_floors, _] = &self.turns;
-        let (waiters, floors) = (for_waiters.wanted(), for_floors.wanted());
+        let [waiters, batches, floors, _] = self.turns.each_ref().map(Turns::wanted);
         let expected = u64::from(self.slots.totals().dying);
-        if expected >= (waiters + floors).min(u64::from(places)) {
+        if expected >= (waiters + batches + floors).min(u64::from(places)) {
             return false;
         }
         let (mut pool, mut victim) = (self.spare.highest(), None);
         if expected < waiters {
-            pool = pool.or_else(|| self.warm.highest());
+            pool = pool.or_else(|| self.warm.highest()).or_else(|| self.gathered.highest());
             victim = self.slots.latest_returning();
         }
         let stalest = || pool.and_then(|pool| self.slots.of(pool).stalest());
@@ -206,7 +212,8 @@ impl Policy {
         let superseded = lineage.newest != key;
         let waits = self.waiters.uncovered(key).is_some();
         let full = self.slots.totals().filled >= self.limits.zygotes_max;
-        let elsewhere = full && self.turns[Class::Waiters as usize].wanted() > 0;
+        let [waiters, batches, ..] = self.turns.each_ref().map(Turns::wanted);
+        let elsewhere = full && waiters + batches > 0;
         if superseded || waits || elsewhere {
             return false;
         }
@@ -223,7 +230,9 @@ impl Policy {
         effects: &mut Vec<Effect>,
     ) -> Option<Time> {
         let excess = self.idle(key).saturating_sub(self.target(now, key));
-        let stalest = self.slots.of(key).stalest().filter(|_| excess > 0);
+        // While anybody waits, what is warm is gathered.
+        let too_many = excess > 0 && self.waiters.of(key) == 0;
+        let stalest = self.slots.of(key).stalest().filter(|_| too_many);
         let pool = self.pools.get_mut(&key)?;
         let Some(slot) = stalest else {
             pool.excess_since = None;
@@ -243,8 +252,14 @@ impl Policy {
     pub(super) fn rank(&mut self, now: Time, key: PoolKey) {
         let warm = self.slots.of(key).warm();
         let spare = self.idle(key).saturating_sub(self.floor(now, key)).min(warm);
+        let (warm, spare, gathered) = match self.waiters.of(key) {
+            0 => (warm, spare, 0),
+            _ if self.oldest_batch == Some(key) => (0, 0, 0),
+            _ => (0, 0, warm),
+        };
         self.warm.set(key, warm);
         self.spare.set(key, spare);
+        self.gathered.set(key, gathered);
     }
 
     /// How many zygotes a pool is to have warm in any case: at most `max`.

@@ -22,7 +22,7 @@ pub struct Quota {
     /// Leases at once. Those that are waited for count as well, so that asking for many at once is
     /// no way around it.
     pub leases: Option<u32>,
-    /// Acquires that wait at once.
+    /// Acquires that wait at once, a batch as often as it wants a zygote.
     pub waiters: Option<u32>,
 }
 
@@ -33,7 +33,7 @@ pub struct Settings {
     pub min: u32,
     /// Zygotes that may exist at once, from their spawn until they are gone.
     pub max: u32,
-    /// Waiters that may queue.
+    /// Waiters that may queue, a batch as often as it wants a zygote.
     pub waiters_max: u32,
     /// What the pool's uid may have of this pool.
     pub quota: Quota,

@@ -6,8 +6,9 @@ use super::time::Time;
 use super::{Denial, Effect, Policy, PoolKey, SlotKey, Start};
 
 impl Policy {
-    /// Does what has become possible or due, whatever the event was. Afterwards a pool has warm
-    /// zygotes or waiters, never both.
+    /// Does what has become possible or due, whatever the event was. Afterwards a pool in which
+    /// anybody waits has fewer warm zygotes than the first of them wants, unless a batch of another
+    /// generation comes before.
     pub fn settle(&mut self, now: Time, effects: &mut Vec<Effect>) {
         let now = self.timeline.advance(now);
         self.learn();
@@ -58,8 +59,13 @@ impl Policy {
     /// Brings a pool into order after something has happened to it, and asks for what it wants.
     pub(super) fn see_to(&mut self, now: Time, key: PoolKey, effects: &mut Vec<Effect>) {
         self.grant(now, key, effects);
-        self.refuse(now, key, effects);
-        self.waiters.cover(key, self.slots.of(key).spawning());
+        // Who was behind may want less.
+        while self.refuse(now, key, effects) {
+            self.grant(now, key, effects);
+        }
+        self.choose_oldest();
+        let holdings = self.slots.of(key);
+        self.waiters.cover(key, holdings.warm() + holdings.spawning());
         if let Some(lineage) = self.lineage_mut(key) {
             lineage.reservations.expire(now);
         }
@@ -75,33 +81,38 @@ impl Policy {
     }
 
     pub(super) fn grant(&mut self, now: Time, key: PoolKey, effects: &mut Vec<Effect>) {
-        let Some(&Pool { uid, lineage, .. }) = self.pools.get(&key) else { return };
-        while self.waiters.of(key) > 0
-            && let Some(slot) = self.slots.lease(now, key, uid)
+        let before = effects.len();
+        while let Some(count) = self.grantable(key)
             && let Some(waiter) = self.waiters.pop(key)
         {
-            if let Some(lineage) = self.lineages.get_mut(&lineage) {
-                lineage.served.cold += 1;
+            if let Some(lineage) = self.lineage_mut(key) {
+                lineage.served.cold += u64::from(count);
                 lineage.active_at = now;
             }
-            let start = Start::Cold(waiter.cold);
-            effects.push(Effect::Grant { waiter: waiter.key, slot, start });
+            self.hand_out(now, key, count, waiter.key, Start::Cold(waiter.cold), effects);
+        }
+        let granted = effects.len() > before;
+        if granted && self.lineage(key).is_some_and(|lineage| lineage.members.len() > 1) {
+            // Who was held up by it is not any more.
+            self.touch(key);
         }
     }
 
-    /// Waiting is pointless while the circuit is open and nothing is on its way.
-    pub(super) fn refuse(&mut self, now: Time, key: PoolKey, effects: &mut Vec<Effect>) {
-        let Some(pool) = self.pools.get(&key) else { return };
-        let holdings = self.slots.of(key);
-        if holdings.spawning() + holdings.returning() > 0 || self.waiters.of(key) == 0 {
-            return;
-        }
-        let Some(reason) = pool.circuit.refuses(now) else { return };
-        while let Some(waiter) = self.waiters.pop(key) {
-            let why = Denial::BuildFailing { reason: reason.to_owned() };
-            effects.push(Effect::Deny { waiter: waiter.key, why });
-        }
+    /// Denies the first waiter what cannot be had any more, or is not worth waiting for: while the
+    /// circuit is open and nothing is on its way. Returns whether it did.
+    pub(super) fn refuse(&mut self, now: Time, key: PoolKey, effects: &mut Vec<Effect>) -> bool {
+        let Some((_, count)) = self.waiters.first(key) else { return false };
+        let why = self.too_many(key, count).or_else(|| {
+            let holdings = self.slots.of(key);
+            let coming = holdings.spawning() + holdings.returning() > 0 || holdings.warm() >= count;
+            let reason = self.pools.get(&key)?.circuit.refuses(now).filter(|_| !coming)?;
+            Some(Denial::BuildFailing { reason: reason.to_owned() })
+        });
+        let Some(why) = why else { return false };
+        let Some(waiter) = self.waiters.pop(key) else { return false };
+        effects.push(Effect::Deny { waiter: waiter.key, why });
         self.active(now, key);
+        true
     }
 
     /// When what a pool wants changes by itself.

@@ -461,9 +461,9 @@ impl Slots {
 }
 
 /// Counts up or down under a name; what is zero is not kept.
-pub(super) fn change_count(counts: &mut BTreeMap<u32, u32>, name: u32, by: i32) {
+pub(super) fn change_count(counts: &mut BTreeMap<u32, u32>, name: u32, by: i64) {
     let count = counts.entry(name).or_default();
-    *count = count.saturating_add_signed(by);
+    *count = u32::try_from(i64::from(*count).saturating_add(by).max(0)).unwrap_or(u32::MAX);
     if *count == 0 {
         counts.remove(&name);
     }

@@ -1,13 +1,15 @@
 //! The queues of all pools: waiters in the order of their arrival, each findable by its key and by
 //! its deadline.
 //!
-//! A pool's queue has two parts. As many waiters as builds are under way for the pool are *covered*,
-//! the first ones; a build place is still wanted for those behind them. So the first waiter that has
-//! none is known without counting.
+//! A waiter wants one zygote, or several at once: a *batch*, which is one entry and counts as many.
+//!
+//! A pool's queue has two parts. What is warm or being built for the pool *covers* waiters, the first
+//! ones, each whole; build places are still wanted for those behind them, of whom the first may have
+//! a part already. So the first waiter that lacks something is known without counting.
 
 use super::PoolKey;
 use super::event::ColdReason;
-use super::slots::{change_count, count};
+use super::slots::change_count;
 use super::time::Time;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,9 +23,11 @@ pub(super) struct Waiter {
     pub(super) key: WaiterKey,
     pub(super) pool: PoolKey,
     pub(super) uid: u32,
+    /// How many zygotes it is to get, all at once: at least one.
+    pub(super) count: u32,
     /// In the policy's own time.
     pub(super) deadline: Option<Time>,
-    /// What a grant will say: whoever queues did not find a warm zygote.
+    /// What a grant will say: whoever queues did not find what it asked for warm.
     pub(super) cold: ColdReason,
 }
 
@@ -32,6 +36,24 @@ pub(super) struct Waiter {
 struct Queue {
     covered: BTreeMap<u64, Waiter>,
     uncovered: BTreeMap<u64, Waiter>,
+    /// Tickets of those that want more than one.
+    batches: BTreeSet<u64>,
+    /// Zygotes that are waited for, and those of them by covered waiters.
+    wanted: u32,
+    covered_wanted: u32,
+    /// Zygotes that are warm or being built.
+    coming: u32,
+}
+
+impl Queue {
+    fn first(&self) -> Option<(&u64, &Waiter)> {
+        self.covered.first_key_value().or(self.uncovered.first_key_value())
+    }
+
+    /// What the first uncovered waiter has of what it wants.
+    fn part(&self) -> u32 {
+        self.coming.saturating_sub(self.covered_wanted)
+    }
 }
 
 /// First in, first out within a pool, with an exit at any point.
@@ -41,21 +63,23 @@ pub(super) struct Waiters {
     queues: BTreeMap<PoolKey, Queue>,
     tickets: HashMap<WaiterKey, (PoolKey, u64)>,
     deadlines: BTreeSet<(Time, WaiterKey)>,
+    /// The first batch of each pool that has one.
+    first_batches: BTreeSet<(u64, PoolKey)>,
     waiting_by: BTreeMap<u32, u32>,
 }
 
 impl Waiters {
-    /// Over all pools.
-    pub(super) fn total(&self) -> u32 {
-        count(self.tickets.len())
+    /// Whether nobody waits in any pool.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tickets.is_empty()
     }
 
-    /// In one pool.
+    /// In one pool, each as often as it wants a zygote.
     pub(super) fn of(&self, pool: PoolKey) -> u32 {
-        self.queues.get(&pool).map_or(0, |queue| count(queue.covered.len() + queue.uncovered.len()))
+        self.queues.get(&pool).map_or(0, |queue| queue.wanted)
     }
 
-    /// Of one uid, over all pools.
+    /// Of one uid, over all pools, counted in the same way.
     pub(super) fn waiting_by(&self, uid: u32) -> u32 {
         self.waiting_by.get(&uid).copied().unwrap_or(0)
     }
@@ -66,21 +90,27 @@ impl Waiters {
 
     /// Puts a waiter last. Its key must not be in a queue.
     pub(super) fn push(&mut self, waiter: Waiter) {
-        let ticket = self.next_ticket;
+        let (pool, ticket) = (waiter.pool, self.next_ticket);
         self.next_ticket += 1;
-        self.tickets.insert(waiter.key, (waiter.pool, ticket));
+        self.tickets.insert(waiter.key, (pool, ticket));
         if let Some(deadline) = waiter.deadline {
             self.deadlines.insert((deadline, waiter.key));
         }
-        change_count(&mut self.waiting_by, waiter.uid, 1);
-        self.queues.entry(waiter.pool).or_default().uncovered.insert(ticket, waiter);
+        change_count(&mut self.waiting_by, waiter.uid, i64::from(waiter.count));
+        let queue = self.queues.entry(pool).or_default();
+        queue.wanted = queue.wanted.saturating_add(waiter.count);
+        if waiter.count > 1 {
+            if queue.batches.is_empty() {
+                self.first_batches.insert((ticket, pool));
+            }
+            queue.batches.insert(ticket);
+        }
+        queue.uncovered.insert(ticket, waiter);
     }
 
-    /// Takes the one that has waited longest for a zygote of this pool.
+    /// Takes the one that has waited longest for zygotes of this pool.
     pub(super) fn pop(&mut self, pool: PoolKey) -> Option<Waiter> {
-        let queue = self.queues.get(&pool)?;
-        let first = queue.covered.first_key_value().or(queue.uncovered.first_key_value());
-        let key = first?.1.key;
+        let key = self.queues.get(&pool)?.first()?.1.key;
         self.remove(key)
     }
 
@@ -97,14 +127,24 @@ impl Waiters {
     pub(super) fn remove(&mut self, key: WaiterKey) -> Option<Waiter> {
         let (pool, ticket) = self.tickets.remove(&key)?;
         let queue = self.queues.get_mut(&pool)?;
-        let waiter = queue.covered.remove(&ticket).or_else(|| queue.uncovered.remove(&ticket))?;
-        if queue.covered.is_empty() && queue.uncovered.is_empty() {
+        let waiter = match queue.covered.remove(&ticket) {
+            Some(waiter) => {
+                queue.covered_wanted = queue.covered_wanted.saturating_sub(waiter.count);
+                waiter
+            }
+            None => queue.uncovered.remove(&ticket)?,
+        };
+        queue.wanted = queue.wanted.saturating_sub(waiter.count);
+        if queue.batches.remove(&ticket) && self.first_batches.remove(&(ticket, pool)) {
+            self.first_batches.extend(queue.batches.first().map(|next| (*next, pool)));
+        }
+        if queue.first().is_none() {
             self.queues.remove(&pool);
         }
         if let Some(deadline) = waiter.deadline {
             self.deadlines.remove(&(deadline, key));
         }
-        change_count(&mut self.waiting_by, waiter.uid, -1);
+        change_count(&mut self.waiting_by, waiter.uid, -i64::from(waiter.count));
         Some(waiter)
     }
 
@@ -112,25 +152,70 @@ impl Waiters {
         self.deadlines.first().map(|&(deadline, _)| deadline)
     }
 
-    /// That many builds are under way for the pool.
-    pub(super) fn cover(&mut self, pool: PoolKey, builds: u32) {
+    /// That many zygotes are warm or being built for the pool.
+    pub(super) fn cover(&mut self, pool: PoolKey, coming: u32) {
         let Some(queue) = self.queues.get_mut(&pool) else { return };
-        while count(queue.covered.len()) > builds
+        queue.coming = coming;
+        while queue.covered_wanted > coming
             && let Some((ticket, waiter)) = queue.covered.pop_last()
         {
+            queue.covered_wanted -= waiter.count;
             queue.uncovered.insert(ticket, waiter);
         }
-        while count(queue.covered.len()) < builds
-            && let Some((ticket, waiter)) = queue.uncovered.pop_first()
+        while let Some(first) = queue.uncovered.first_entry()
+            && first.get().count <= coming - queue.covered_wanted
         {
+            let (ticket, waiter) = first.remove_entry();
+            queue.covered_wanted += waiter.count;
             queue.covered.insert(ticket, waiter);
         }
     }
 
-    /// How many wait for a build place, and the ticket of the first of them.
-    pub(super) fn uncovered(&self, pool: PoolKey) -> Option<(u32, u64)> {
-        let queue = self.queues.get(&pool)?;
-        let (&ticket, _) = queue.uncovered.first_key_value()?;
-        Some((count(queue.uncovered.len()), ticket))
+    /// The ticket of the first in a pool, and how many zygotes it wants.
+    pub(super) fn first(&self, pool: PoolKey) -> Option<(u64, u32)> {
+        let (ticket, waiter) = self.queues.get(&pool)?.first()?;
+        Some((*ticket, waiter.count))
+    }
+
+    /// The ticket of the first in a pool that lacks a zygote.
+    pub(super) fn uncovered(&self, pool: PoolKey) -> Option<u64> {
+        self.queues.get(&pool)?.uncovered.first_key_value().map(|(ticket, _)| *ticket)
+    }
+
+    /// How many zygotes those in a pool lack who have come before a ticket, or all where there is
+    /// none; where it is more than `enough`, it may be that alone that is said.
+    pub(super) fn lacking(&self, pool: PoolKey, before: Option<u64>, enough: u32) -> u32 {
+        let Some(queue) = self.queues.get(&pool) else { return 0 };
+        let Some(before) = before else { return queue.wanted.saturating_sub(queue.coming) };
+        let (part, mut wanted) = (queue.part(), 0_u32);
+        for waiter in queue.uncovered.range(..before).map(|(_, waiter)| waiter) {
+            wanted = wanted.saturating_add(waiter.count);
+            if wanted.saturating_sub(part) >= enough {
+                break;
+            }
+        }
+        wanted.saturating_sub(part)
+    }
+
+    /// The ticket of a pool's first batch, second batch and so on.
+    pub(super) fn batch(&self, pool: PoolKey, nth: usize) -> Option<u64> {
+        self.queues.get(&pool)?.batches.iter().nth(nth).copied()
+    }
+
+    /// How many zygotes the waiter of that ticket wants; none if there is no such waiter.
+    pub(super) fn wanted(&self, pool: PoolKey, ticket: u64) -> u32 {
+        let Some(queue) = self.queues.get(&pool) else { return 0 };
+        let waiter = queue.covered.get(&ticket).or_else(|| queue.uncovered.get(&ticket));
+        waiter.map_or(0, |waiter| waiter.count)
+    }
+
+    /// The first batch of each pool that has one, the oldest first.
+    pub(super) fn first_batches(&self) -> impl Iterator<Item = (u64, PoolKey)> {
+        self.first_batches.iter().copied()
+    }
+
+    /// Whether no batch waits in any pool.
+    pub(super) fn has_no_batch(&self) -> bool {
+        self.first_batches.is_empty()
     }
 }

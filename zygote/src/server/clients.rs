@@ -169,8 +169,10 @@ impl Server {
             match pending {
                 Pending::Opening { ticket } => drop(self.opening.remove(&ticket)),
                 Pending::Waiting { waiter } => {
-                    self.waiting.remove(&waiter);
-                    self.tell(Event::WaiterLeft { waiter });
+                    // Once for all of a batch.
+                    if self.waiting.remove(&waiter).is_some() {
+                        self.tell(Event::WaiterLeft { waiter });
+                    }
                 }
             }
         }

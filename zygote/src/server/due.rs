@@ -1,8 +1,9 @@
 //! Deadlines: until when the loop may wait, and what is due when it wakes.
 
+use super::Server;
 use super::listener::Door;
 use super::shutdown::{Phase, notify};
-use super::{Opening, Server};
+use super::waiting::Opening;
 use crate::pool::{Event, Time};
 use sd_notify::NotifyState;
 use std::time::Duration;

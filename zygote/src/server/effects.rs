@@ -2,13 +2,15 @@
 
 use super::sessions::Pending;
 use super::templates::NO_DESCRIPTOR;
+use super::tokens::Key;
 use super::visible::instead_of_cwd;
+use super::waiting::{Waiting, how_many};
 use super::wire::WireError;
 use super::{Lease, REST_WAITS, Server};
 use crate::pool::{self, Effect, Event, SlotKey, WaiterKey};
 use std::os::fd::AsFd;
 use std::time::Duration;
-use zyg_protocol::message::{ColdReason, Denial, Granted, LeaseId, Reply, Start};
+use zyg_protocol::message::{ColdReason, Denial, Granted, LeaseId, Reply, RequestId, Start};
 
 /// How long a zygote has that was let go of. It takes init a tenth of that to exit if it gets to run at
 /// all; it may be waiting for a file system to execute something from.
@@ -47,10 +49,22 @@ impl Server {
         }
     }
 
-    /// The hand-over: one message to the client, with the zygote's channel and pidfd.
+    /// Hands a zygote to a waiter, or to the next of a batch.
     fn grant(&mut self, waiter: WaiterKey, slot: SlotKey, start: pool::Start) {
-        let Some(waiting) = self.waiting.remove(&waiter) else {
+        let Some(mut waiting) = self.waiting.remove(&waiter) else {
             // The waiter hung up in this very turn: what it would have got ends with it.
+            return self.tell(Event::LeaseEnded { slot });
+        };
+        self.hand_over(&mut waiting, slot, start);
+        let there = self.sessions.arena.get(waiting.session).is_some();
+        if there && !waiting.requests.is_empty() {
+            self.waiting.insert(waiter, waiting);
+        }
+    }
+
+    /// The hand-over: one message to the client, with the zygote's channel and pidfd.
+    fn hand_over(&mut self, waiting: &mut Waiting, slot: SlotKey, start: pool::Start) {
+        let Some((request, view, trees)) = waiting.take_one() else {
             return self.tell(Event::LeaseEnded { slot });
         };
         let lease = LeaseId(self.number());
@@ -59,10 +73,10 @@ impl Server {
             zygote.lease = Some(lease);
             Some((zygote.pool, zygote.reported.as_mut()?.channel.take()?))
         });
-        self.forget_pending(&waiting);
+        self.forget_pending(waiting.session, request);
         let Some((pool, channel)) = handed else {
             let reason = NO_DESCRIPTOR.to_owned();
-            self.answer_denied(waiting.session, waiting.request, Denial::BuildFailing { reason });
+            self.answer_denied(waiting.session, request, Denial::BuildFailing { reason });
             return self.tell(Event::LeaseEnded { slot });
         };
         let (now, entry) = (self.now(), &self.pools[pool]);
@@ -71,13 +85,13 @@ impl Server {
         let deadline = time.map(|time| now.after(time));
         let waited = now.0.saturating_sub(waiting.arrived.0);
         let granted = Granted {
-            request: waiting.request,
+            request,
             lease,
             start: said_start(start),
             waited_us: waited.as_micros() as u64,
             time_ms: time.map(|time| time.as_millis() as u64),
             start_in: instead_of_cwd(&entry.writable),
-            attach: waiting.view.settled(&entry.writable),
+            attach: view.settled(&entry.writable),
         };
         if let Some(deadline) = deadline {
             self.lease_deadlines.insert((deadline, lease));
@@ -89,8 +103,7 @@ impl Server {
         let Some(reported) = reported else { return };
         let end = reported.end.as_ref().map_or(&reported.pidfd, |end| &end.told);
         let own = [channel.as_fd(), end.as_fd()];
-        let descriptors: Vec<_> =
-            own.into_iter().chain(waiting.trees.iter().map(AsFd::as_fd)).collect();
+        let descriptors: Vec<_> = own.into_iter().chain(trees.iter().map(AsFd::as_fd)).collect();
         let (granted, registry) = (Reply::Granted(granted), self.poll.registry());
         let sent = session.wire.send_promised(&granted, &descriptors, registry, &mut self.scratch);
         match sent {
@@ -98,35 +111,27 @@ impl Server {
             Err(error @ (WireError::Crowded | WireError::Copy(_))) => {
                 let denial = Denial::BuildFailing { reason: error.to_string() };
                 self.end_lease(lease);
-                self.answer_denied(waiting.session, waiting.request, denial);
+                self.answer_denied(waiting.session, request, denial);
             }
             sent => self.let_go_unless(sent, waiting.session),
         }
     }
 
-    fn forget_pending(&mut self, waiting: &super::Waiting) {
-        if let Some(session) = self.sessions.arena.get_mut(waiting.session)
-            && let Some(Pending::Waiting { .. }) = session.pending.get(&waiting.request)
+    fn forget_pending(&mut self, session: Key, request: RequestId) {
+        if let Some(session) = self.sessions.arena.get_mut(session)
+            && let Some(Pending::Waiting { .. }) = session.pending.get(&request)
         {
-            session.pending.remove(&waiting.request);
+            session.pending.remove(&request);
         }
     }
 
     fn turn_away(&mut self, waiter: WaiterKey, why: pool::Denial) {
         let Some(waiting) = self.waiting.remove(&waiter) else { return };
-        self.forget_pending(&waiting);
-        let denial = match why {
-            pool::Denial::QueueFull { waiters } => Denial::QueueFull { waiters },
-            pool::Denial::QuotaExceeded { what, limit } => {
-                Denial::QuotaExceeded { what: what.to_owned(), limit }
-            }
-            pool::Denial::DeadlineExpired => {
-                Denial::DeadlineExpired { wait_ms: waiting.wait_ms.unwrap_or(0) }
-            }
-            pool::Denial::Draining => Denial::Draining,
-            pool::Denial::BuildFailing { reason } => Denial::BuildFailing { reason },
-        };
-        self.answer_denied(waiting.session, waiting.request, denial);
+        let denial = said_denial(why, how_many(&waiting.requests), waiting.wait_ms);
+        for request in waiting.requests {
+            self.forget_pending(waiting.session, request);
+            self.answer_denied(waiting.session, request, denial.clone());
+        }
     }
 
     /// Lets go of a zygote, which ends it. One that does not see that, or is about to see it for too
@@ -180,5 +185,25 @@ fn said_start(start: pool::Start) -> Start {
         pool::Start::Warm => Start::Warm,
         pool::Start::Cold(pool::ColdReason::FirstUse) => Start::Cold(ColdReason::FirstUse),
         pool::Start::Cold(pool::ColdReason::Exhausted) => Start::Cold(ColdReason::Exhausted),
+    }
+}
+
+/// A denial of the policy's in a client's words, given how many it has asked for and how long it would
+/// have waited.
+pub(super) fn said_denial(why: pool::Denial, count: u32, wait_ms: Option<u64>) -> Denial {
+    match why {
+        pool::Denial::TooMany { what, limit } => {
+            let reason = format!(
+                "{count} environments at once are more than there may be ({what} is {limit})"
+            );
+            Denial::BadRequest { reason }
+        }
+        pool::Denial::QueueFull { waiters } => Denial::QueueFull { waiters },
+        pool::Denial::QuotaExceeded { what, limit } => {
+            Denial::QuotaExceeded { what: what.to_owned(), limit }
+        }
+        pool::Denial::DeadlineExpired => Denial::DeadlineExpired { wait_ms: wait_ms.unwrap_or(0) },
+        pool::Denial::Draining => Denial::Draining,
+        pool::Denial::BuildFailing { reason } => Denial::BuildFailing { reason },
     }
 }

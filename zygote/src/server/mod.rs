@@ -24,6 +24,7 @@ mod status;
 mod templates;
 mod tokens;
 mod visible;
+mod waiting;
 mod wire;
 mod zygotes;
 
@@ -33,7 +34,7 @@ pub use signals::Signals;
 use crate::config::Config;
 use crate::filter::{FilterError, Filters};
 use crate::pool::{Effect, Event, PoolKey, SlotKey, Time, WaiterKey};
-use held::{Held, Leave};
+use held::Held;
 use listener::Door;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -43,13 +44,13 @@ use sessions::Sessions;
 use shutdown::Phase;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokens::Source;
-use visible::View;
+use waiting::{Opening, Waiting};
 use zyg_protocol::limits::MESSAGE_BYTES_MAX;
-use zyg_protocol::message::{Acquire, LeaseId, RequestId};
+use zyg_protocol::message::{LeaseId, RequestId};
 
 /// How a server is to run.
 #[derive(Debug)]
@@ -116,11 +117,6 @@ pub struct Ended {
 /// be set in the hardware, which takes 15 µs of a virtual machine's time.
 const REST_WAITS: Duration = Duration::from_millis(4);
 
-/// What opening mount sources may take of a client that waits for less: it is no wait for an
-/// environment, and there may be a warm one. Half a millisecond is usual, and a hundred times that on
-/// a host where everybody computes.
-const OPENING_TAKES: Duration = Duration::from_millis(250);
-
 /// Readiness events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
@@ -176,39 +172,6 @@ struct Server {
     settle_at: Option<Time>,
     scratch: Vec<u8>,
     buffer: Vec<u8>,
-}
-
-/// An acquire in a pool's queue.
-#[derive(Debug)]
-struct Waiting {
-    session: tokens::Key,
-    request: RequestId,
-    arrived: Time,
-    wait_ms: Option<u64>,
-    time_ms: Option<u64>,
-    view: View,
-    trees: Vec<OwnedFd>,
-    _leave: Leave,
-}
-
-/// An acquire whose mount sources are being opened.
-#[derive(Debug)]
-struct Opening {
-    session: tokens::Key,
-    pool: PoolKey,
-    first_use: bool,
-    acquire: Acquire,
-    view: View,
-    arrived: Time,
-    leave: Leave,
-}
-
-impl Opening {
-    /// When its client stops waiting.
-    fn deadline(&self) -> Option<Time> {
-        let wait = self.acquire.wait_ms.map(Duration::from_millis)?;
-        Some(self.arrived.after(wait.max(OPENING_TAKES)))
-    }
 }
 
 /// A lease in force.
@@ -349,7 +312,8 @@ impl Server {
             }
             let mut effects = std::mem::take(&mut self.effects);
             self.pools.policy.note(now, event, &mut effects);
-            let served = acquire && matches!(effects[..], [Effect::Grant { .. }]);
+            let granted = |effect: &Effect| matches!(effect, Effect::Grant { .. });
+            let served = acquire && !effects.is_empty() && effects.iter().all(granted);
             self.carry_out(effects);
             if served {
                 self.settle_at.get_or_insert(now.after(REST_WAITS));

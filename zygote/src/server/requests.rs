@@ -1,13 +1,15 @@
 //! What a client asks, checked and brought to where it is answered.
 
+use super::Server;
+use super::effects::said_denial;
 use super::held::Leave;
 use super::pools::Making;
 use super::sessions::Pending;
 use super::tokens::Key;
-use super::visible::{View, view};
-use super::{Opening, Server, Waiting};
+use super::visible::view;
+use super::waiting::{Opening, Waiting, how_many};
 use crate::config::DEFAULT_PROFILE;
-use crate::pool::{Event, PoolKey, Time, WaiterKey};
+use crate::pool::{Event, PoolKey, WaiterKey};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use zyg_protocol::limits::{
@@ -25,7 +27,7 @@ impl Server {
     pub(super) fn request(&mut self, key: Key, request: Request) {
         match request {
             Request::Acquire(acquire) => self.acquire_or_deny(key, acquire),
-            Request::AcquireMany { acquire, count } => self.acquire_many(key, &acquire, count),
+            Request::AcquireMany { acquire, count } => self.acquire_many(key, acquire, count),
             Request::Cancel { request } => self.cancel(key, request),
             Request::Release { lease } => self.release(key, lease),
             Request::Status { request } => {
@@ -50,37 +52,26 @@ impl Server {
 
     fn acquire_or_deny(&mut self, key: Key, acquire: Acquire) {
         let id = acquire.request;
-        if let Err(denial) = self.acquire(key, acquire) {
+        if let Err(denial) = self.acquire(key, acquire, 1) {
             self.deny(key, id, denial);
         }
     }
 
-    /// Each of them is an acquire like any other, under a number of its own.
-    fn acquire_many(&mut self, key: Key, acquire: &Acquire, count: u32) {
+    /// All of them or none, each answered under a number of its own.
+    fn acquire_many(&mut self, key: Key, acquire: Acquire, count: u32) {
         let first = acquire.request;
         let numbers = first.checked_add(u64::from(count)).map(|end| first..end);
         let Some(numbers) = numbers.filter(|_| (1..=ACQUIRES_MAX).contains(&count)) else {
             let reason = format!("environments are asked for by 1 to {ACQUIRES_MAX} at once");
             return self.deny(key, first, Denial::BadRequest { reason });
         };
-        let profile = acquire.profile.as_deref().unwrap_or(DEFAULT_PROFILE);
-        let max = self.config.profiles.get(profile).map_or(u32::MAX, |profile| profile.pool.max);
         let Some(session) = self.sessions.arena.get(key) else { return };
         let let_in = session.may_ask_for(count as usize);
+        let Err(denial) = self.acquire(key, acquire, count) else { return };
         for request in numbers {
-            let acquired = if count > max {
-                let reason = format!(
-                    "{count} environments at once are more than there may be of this profile \
-                     (its pool.max is {max})"
-                );
-                Err(Denial::BadRequest { reason })
-            } else {
-                self.acquire(key, Acquire { request, ..acquire.clone() })
-            };
-            match acquired {
-                Ok(()) => {}
-                Err(denial) if let_in => self.answer_denied(key, request, denial),
-                Err(denial) => self.deny(key, request, denial),
+            match let_in {
+                true => self.answer_denied(key, request, denial.clone()),
+                false => self.deny(key, request, denial.clone()),
             }
         }
     }
@@ -149,15 +140,19 @@ impl Server {
         self.answer(key, &Reply::Denied { request, denial });
     }
 
-    fn acquire(&mut self, key: Key, acquire: Acquire) -> Result<(), Denial> {
+    /// Brings `count` environments alike into the queue as one, or on their way to it: under the
+    /// acquire's number and those that follow it.
+    fn acquire(&mut self, key: Key, acquire: Acquire, count: u32) -> Result<(), Denial> {
         let arrived = self.now();
+        let first = acquire.request;
+        let requests = first..=first.saturating_add(u64::from(count.saturating_sub(1)));
         let bad = |reason: &str| Err(Denial::BadRequest { reason: reason.to_owned() });
         let Some(session) = self.sessions.arena.get(key) else { return Ok(()) };
         let uid = session.peer.uid;
-        if session.pending.contains_key(&acquire.request) {
+        if requests.clone().any(|request| session.pending.contains_key(&request)) {
             return bad("a request of that number is pending already");
         }
-        if !session.may_ask_for(1) {
+        if !session.may_ask_for(count as usize) {
             return bad("more acquires are pending than one session may have");
         }
         if acquire.label.len() > LABEL_BYTES_MAX {
@@ -180,6 +175,9 @@ impl Server {
         self.check_allowed(profile, uid)?;
         let (newest, first_use) = self.pool_for(profile, uid)?;
         let pool = self.pools.policy.in_force(newest);
+        if let Some(why) = self.pools.policy.too_many(pool, count) {
+            return Err(said_denial(why, count, None));
+        }
         let entry = &self.pools[pool];
         if entry.recipe.authority.slices.is_some()
             && acquire.mounts.iter().any(|mount| matches!(mount, Mount::Bind { .. }))
@@ -188,9 +186,21 @@ impl Server {
         }
         let mut view = view(&acquire, &self.pools[pool].writable)
             .map_err(|reason| Denial::BadRequest { reason })?;
-        if view.trees.is_empty() {
-            let leave = Leave::default();
-            self.enqueue(key, pool, first_use, &acquire, view, Vec::new(), leave, arrived);
+        let asked = std::mem::take(&mut view.trees);
+        let mut opening = Opening {
+            session: key,
+            requests,
+            pool,
+            first_use,
+            acquire,
+            view,
+            trees: Vec::new(),
+            ordered: 0,
+            arrived,
+            leave: Leave::default(),
+        };
+        if asked.is_empty() {
+            self.enqueue(opening);
             return Ok(());
         }
         // To start its template would be a try as well.
@@ -200,19 +210,24 @@ impl Server {
         {
             return Err(Denial::BuildFailing { reason: reason.to_owned() });
         }
-        let leave = self.held.take(uid, view.trees.len())?;
+        opening.leave = self.held.take(uid, asked.len() * count as usize)?;
         let ticket = self.number();
         self.ensure_template(pool).map_err(|reason| Denial::BuildFailing { reason })?;
-        let order = ToTemplate::Open { ticket, trees: std::mem::take(&mut view.trees) };
-        self.order(pool, &order, &[])
-            .map_err(|error| Denial::BuildFailing { reason: error.to_string() })?;
-        let request = acquire.request;
-        let opening = Opening { session: key, pool, first_use, acquire, view, arrived, leave };
-        self.opening.insert(ticket, opening);
-        if let Some(session) = self.sessions.arena.get_mut(key) {
-            session.pending.insert(request, Pending::Opening { ticket });
+        let order = ToTemplate::Open { ticket, trees: asked };
+        for _ in 0..count {
+            self.order(pool, &order, &[])
+                .map_err(|error| Denial::BuildFailing { reason: error.to_string() })?;
+            opening.ordered += 1;
         }
+        self.note_pending(&opening, Pending::Opening { ticket });
+        self.opening.insert(ticket, opening);
         Ok(())
+    }
+
+    fn note_pending(&mut self, opening: &Opening, pending: Pending) {
+        if let Some(session) = self.sessions.arena.get_mut(opening.session) {
+            session.pending.extend(opening.requests.clone().map(|request| (request, pending)));
+        }
     }
 
     /// The latest pool for a profile and uid, made if need be, and whether it was.
@@ -265,65 +280,82 @@ impl Server {
     /// Goes on with an acquire whose mount sources are open.
     pub(super) fn opened(&mut self, ticket: u64, trees: Vec<OwnedFd>) {
         // Nobody waits for it any more when the session has closed or the request was withdrawn.
-        let Some(opening) = self.opening.get(&ticket) else { return };
+        let Some(opening) = self.opening.get_mut(&ticket) else { return };
         let asked = opening.view.attach.iter().filter(|attach| attach.has_tree()).count();
         if trees.len() != asked {
             log::error!("a template opened {} trees, not what it was asked for", trees.len());
             let reason = "the template broke the wire's rules".to_owned();
             return self.not_opened(ticket, Denial::BuildFailing { reason });
         }
-        let Some(opening) = self.opening.remove(&ticket) else { return };
-        let Opening { session, pool, first_use, acquire, view, arrived, leave } = opening;
-        self.enqueue(session, pool, first_use, &acquire, view, trees, leave, arrived);
+        opening.trees.extend(trees);
+        opening.ordered = opening.ordered.saturating_sub(1);
+        if opening.ordered == 0
+            && let Some(opening) = self.opening.remove(&ticket)
+        {
+            self.enqueue(opening);
+        }
     }
 
     /// Tells a client whose mount sources cannot be opened.
     pub(super) fn not_opened(&mut self, ticket: u64, denial: Denial) {
         let Some(opening) = self.opening.remove(&ticket) else { return };
-        if let Some(session) = self.sessions.arena.get_mut(opening.session) {
-            session.pending.remove(&opening.acquire.request);
-        }
-        self.answer_denied(opening.session, opening.acquire.request, denial);
+        self.deny_pending(opening.session, opening.requests, &denial);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all of a request on its way into the queue")]
-    fn enqueue(
+    /// Denies what is not answered yet of an acquire that was let in.
+    fn deny_pending(
         &mut self,
-        session: Key,
-        pool: PoolKey,
-        first_use: bool,
-        acquire: &Acquire,
-        view: View,
-        trees: Vec<OwnedFd>,
-        leave: Leave,
-        arrived: Time,
+        key: Key,
+        requests: impl IntoIterator<Item = RequestId>,
+        denial: &Denial,
     ) {
+        for request in requests {
+            if let Some(session) = self.sessions.arena.get_mut(key) {
+                session.pending.remove(&request);
+            }
+            self.answer_denied(key, request, denial.clone());
+        }
+    }
+
+    fn enqueue(&mut self, opening: Opening) {
         let waiter = WaiterKey(self.number());
-        let request = acquire.request;
+        self.note_pending(&opening, Pending::Waiting { waiter });
+        let Opening {
+            session,
+            requests,
+            pool,
+            first_use,
+            acquire,
+            view,
+            trees,
+            arrived,
+            leave,
+            ..
+        } = opening;
         let (wait_ms, time_ms) = (acquire.wait_ms, acquire.time_ms);
         // From here on it waits for an environment, and not for its mount sources any more.
         let deadline = wait_ms.map(|wait| self.now().after(Duration::from_millis(wait)));
-        let _leave = leave;
-        let waiting = Waiting { session, request, arrived, wait_ms, time_ms, view, trees, _leave };
+        let (count, _leave) = (how_many(&requests), leave);
+        let waiting = Waiting { session, requests, arrived, wait_ms, time_ms, view, trees, _leave };
         self.waiting.insert(waiter, waiting);
-        if let Some(session) = self.sessions.arena.get_mut(session) {
-            session.pending.insert(request, Pending::Waiting { waiter });
-        }
-        self.tell(Event::AcquireRequested { pool, waiter, deadline, first_use });
+        self.tell(Event::AcquireRequested { pool, waiter, count, deadline, first_use });
     }
 
+    /// Withdraws an acquire: of several at once, all, since they are had together or not at all.
     fn cancel(&mut self, key: Key, request: RequestId) {
-        let Some(session) = self.sessions.arena.get_mut(key) else { return };
+        let Some(session) = self.sessions.arena.get(key) else { return };
         // One that was answered meanwhile has its answer under way.
-        let Some(pending) = session.pending.remove(&request) else { return };
-        match pending {
-            Pending::Opening { ticket } => drop(self.opening.remove(&ticket)),
-            Pending::Waiting { waiter } => {
-                self.waiting.remove(&waiter);
-                self.tell(Event::WaiterLeft { waiter });
+        let Some(pending) = session.pending.get(&request).copied() else { return };
+        let requests = match pending {
+            Pending::Opening { ticket } => {
+                self.opening.remove(&ticket).map(|opening| opening.requests)
             }
-        }
-        self.deny(key, request, Denial::Cancelled);
+            Pending::Waiting { waiter } => {
+                self.tell(Event::WaiterLeft { waiter });
+                self.waiting.remove(&waiter).map(|waiting| waiting.requests)
+            }
+        };
+        self.deny_pending(key, requests.unwrap_or(request..=request), &Denial::Cancelled);
     }
 
     /// Ends a lease of this session; another's number, or one that has ended, changes nothing.

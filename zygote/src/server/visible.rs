@@ -23,7 +23,7 @@ pub(super) struct Writable {
 }
 
 /// What init attaches, and the trees that the template opens for it.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct View {
     pub attach: Vec<Attach>,
     pub trees: Vec<Tree>,

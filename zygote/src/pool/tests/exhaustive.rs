@@ -7,7 +7,7 @@ use super::{Event, Limits, PoolKey, Quota, Settings, SlotKey, Time, WaiterKey, W
 /// How many events a sequence has; without optimization there is time for fewer.
 const LENGTH: u32 = if cfg!(debug_assertions) { 4 } else { 5 };
 
-const ALPHABET: u64 = 16;
+const ALPHABET: u64 = 18;
 
 #[test]
 fn no_short_sequence_breaks_a_rule() {
@@ -23,7 +23,7 @@ fn no_short_sequence_breaks_a_rule() {
         for _ in 0..LENGTH {
             let letter = left % ALPHABET;
             left /= ALPHABET;
-            if letter == 15 {
+            if letter == 17 {
                 pool = watched.supersede(pool, reusing);
             }
             let event = event(letter, pool, other, &watched, &mut now_ms, &mut asked);
@@ -44,15 +44,15 @@ fn event(
     let known = &watched.model.known;
     let slot = |nth: usize| known.iter().rev().nth(nth).copied().unwrap_or(SlotKey(7));
     let reason = || "down".to_owned();
-    let mut acquire = |pool, deadline| {
+    let mut acquire = |pool, count, deadline| {
         *asked += 1;
         let waiter = WaiterKey(*asked);
-        Event::AcquireRequested { pool, waiter, deadline, first_use: false }
+        Event::AcquireRequested { pool, waiter, count, deadline, first_use: false }
     };
     match letter {
-        0 => acquire(pool, None),
-        1 => acquire(pool, Some(Time(ms(*now_ms + 1)))),
-        2 => acquire(other, None),
+        0 => acquire(pool, 1, None),
+        1 => acquire(pool, 1, Some(Time(ms(*now_ms + 1)))),
+        2 => acquire(other, 1, None),
         3 => Event::WaiterLeft { waiter: WaiterKey(*asked) },
         4 => Event::ZygoteReady { slot: slot(0) },
         5 => Event::ZygoteReady { slot: slot(1) },
@@ -68,6 +68,8 @@ fn event(
         }
         13 => Event::DrainStarted,
         14 => Event::RecycleRefused { slot: slot(0) },
+        15 => acquire(pool, 2, None),
+        16 => acquire(other, 2, None),
         _ => Event::TimePassed,
     }
 }

@@ -1,4 +1,4 @@
-//! The rules one by one ([`rules`], [`sharing`], [`succession`], [`returning`], [`fairness`]), in all
+//! The rules one by one ([`rules`], [`sharing`], [`batches`], [`succession`], [`returning`], [`fairness`]), in all
 //! short sequences ([`exhaustive`]), under random events ([`random_events`]) and in a world that goes wrong
 //! ([`simulation`]); a naive [`model`] watches over most of them.
 //!
@@ -13,6 +13,7 @@
 //! again, which a failure names. A seed gives the same run on every machine, and another one where the
 //! code that draws from it has changed. With optimization, [`exhaustive`] has longer sequences.
 
+mod batches;
 mod exhaustive;
 mod fairness;
 mod model;
@@ -63,7 +64,7 @@ impl Watched {
 
     fn note(&mut self, now: Time, event: Event) -> Vec<Effect> {
         if let Event::LeaseEnded { slot } = event
-            && self.policy.waiters.total() == 0
+            && self.policy.waiters.is_empty()
         {
             self.given_back.push(slot);
             self.unsettled = true;
@@ -76,7 +77,8 @@ impl Watched {
         }
         let before = effects.len();
         self.policy.note(now, event, &mut effects);
-        if acquire && matches!(effects[before..], [Effect::Grant { .. }]) {
+        let granted = |effect: &Effect| matches!(effect, Effect::Grant { .. });
+        if acquire && effects.len() > before && effects[before..].iter().all(granted) {
             self.unsettled = true;
         } else {
             self.settle(now, &mut effects);

@@ -4,8 +4,12 @@
 //! that moment, and that none is missing at the end. Everything is a plain list that is searched.
 //! What was learned from the demand is taken from the policy: `demand` has tests of its own.
 
+mod answers;
+mod end;
+mod wants;
+
 use super::{Effect, Event, Limits, Policy, PoolKey, Settings, SlotKey, Time, WaiterKey};
-use crate::pool::{ColdReason, Counts, Denial, HANDOVER_MAX, RESERVATIONS_MAX, Served, Start};
+use crate::pool::{ColdReason, Counts, HANDOVER_MAX, RESERVATIONS_MAX, Served, Start};
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +34,11 @@ struct Zygote {
 struct Waiting {
     key: WaiterKey,
     pool: PoolKey,
+    /// How many it wants, and how many of them it has been granted within this answer.
+    count: u32,
+    granted: u32,
     deadline: Option<Duration>,
-    cold: ColdReason,
+    start: Start,
 }
 
 #[derive(Debug)]
@@ -73,11 +80,13 @@ pub(super) struct Model {
     /// The earliest first.
     queue: Vec<Waiting>,
     /// For each reason to build, the uids that had a turn, the latest last.
-    turns: [Vec<u32>; 3],
+    turns: [Vec<u32>; 4],
     draining: bool,
     /// Zygotes whose end must be ordered before this event is dealt with.
     owed: Vec<SlotKey>,
     arriving: Option<WaiterKey>,
+    /// Who has been granted only a part of what it wants.
+    granting: Option<WaiterKey>,
     /// The zygote whose lease is over by this event, until it is said what becomes of it.
     ended: Option<SlotKey>,
     /// Every key that was ever ordered.
@@ -95,10 +104,11 @@ impl Model {
             zygotes: Vec::new(),
             parked: Vec::new(),
             queue: Vec::new(),
-            turns: [const { Vec::new() }; 3],
+            turns: [const { Vec::new() }; 4],
             draining: false,
             owed: Vec::new(),
             arriving: None,
+            granting: None,
             ended: None,
             known: Vec::new(),
         }
@@ -278,15 +288,6 @@ impl Model {
         self.count(pool, |state| matches!(state, State::Dying { .. }))
     }
 
-    fn waiters(&self, pool: PoolKey) -> u32 {
-        self.queue.iter().filter(|waiting| waiting.pool == pool).count() as u32
-    }
-
-    /// Warm, or going to be when all that wait are served.
-    fn idle(&self, pool: PoolKey) -> u32 {
-        self.warm(pool) + self.spawning(Some(pool)).saturating_sub(self.waiters(pool))
-    }
-
     fn room(&self, key: PoolKey) -> u32 {
         let lineage = self.lineage(key);
         let members = self.pools.iter().filter(|pool| pool.lineage == lineage.key);
@@ -309,17 +310,6 @@ impl Model {
         }
         let min = if self.asleep(pool) { 0 } else { pool.settings.min };
         min.max(self.reserved(pool.key)).min(pool.settings.max)
-    }
-
-    /// How many builds it wants for each reason, as far as its own state goes.
-    fn wants(&self, pool: &Pool) -> [u32; 3] {
-        let idle = self.idle(pool.key);
-        let floor = self.floor(pool);
-        [
-            self.waiters(pool.key).saturating_sub(self.spawning(Some(pool.key))),
-            floor.saturating_sub(idle),
-            pool.counts.target.saturating_sub(idle.max(floor)),
-        ]
     }
 
     /// Whether nothing but the server's budget keeps this pool from building. Pools of which that is
@@ -367,8 +357,8 @@ impl Model {
 
     fn apply_event(&mut self, event: &Event) {
         match event {
-            Event::AcquireRequested { pool, waiter, deadline, first_use } => {
-                self.arrive(*pool, *waiter, *deadline, *first_use);
+            Event::AcquireRequested { pool, waiter, count, deadline, first_use } => {
+                self.arrive(*pool, *waiter, *count, *deadline, *first_use);
             }
             Event::WaiterLeft { waiter } => {
                 self.note_activity();
@@ -422,7 +412,14 @@ impl Model {
         }
     }
 
-    fn arrive(&mut self, pool: PoolKey, key: WaiterKey, deadline: Option<Time>, first_use: bool) {
+    fn arrive(
+        &mut self,
+        pool: PoolKey,
+        key: WaiterKey,
+        count: u32,
+        deadline: Option<Time>,
+        first_use: bool,
+    ) {
         if self.queue.iter().any(|waiting| waiting.key == key) {
             return;
         }
@@ -430,7 +427,11 @@ impl Model {
         let deadline = deadline
             .map(|deadline| self.elapsed.saturating_add(deadline.0.saturating_sub(self.clock)));
         let cold = if first_use { ColdReason::FirstUse } else { ColdReason::Exhausted };
-        self.queue.push(Waiting { key, pool, deadline, cold });
+        let count = count.max(1);
+        let behind = self.waiters(pool) > 0 || self.held_up_from(pool) < self.queue.len();
+        let at_once = self.warm(pool) >= count && !behind;
+        let start = if at_once { Start::Warm } else { Start::Cold(cold) };
+        self.queue.push(Waiting { key, pool, count, granted: 0, deadline, start });
     }
 
     fn condemn(&mut self, slot: SlotKey) {
@@ -476,365 +477,6 @@ impl Model {
             if self.pool(pool).is_some() {
                 self.lineage_mut(pool).active_at = now;
             }
-        }
-    }
-
-    // Answers.
-
-    /// The newest takes over when it is as good, when it fails, or when its time is up.
-    fn follow_hand_overs(&mut self, policy: &Policy) {
-        for index in 0..self.pools.len() {
-            let (key, lineage) = (self.pools[index].key, self.pools[index].lineage);
-            let Lineage { in_force, newest, .. } = *self.lineage(key);
-            let told = policy.in_force(key);
-            if told != in_force {
-                assert_eq!(told, newest, "only the newest takes over");
-                let group = self.lineages.iter_mut().find(|candidate| candidate.key == lineage);
-                group.expect("it has one").in_force = newest;
-                self.retire_one(in_force);
-            }
-        }
-    }
-
-    fn apply_effect(&mut self, effect: &Effect) {
-        match effect {
-            Effect::Spawn { pool, slot } => self.spawn(*pool, *slot),
-            Effect::Grant { waiter, slot, start } => self.grant(*waiter, *slot, *start),
-            Effect::Deny { waiter, why } => self.deny(*waiter, why),
-            Effect::Recycle { slot, next } => self.recycle(*slot, *next),
-            Effect::Destroy { slot } => {
-                if self.ended == Some(*slot) {
-                    self.ended = None;
-                    self.become_state(*slot, State::Dying { was_ready: true, since: self.elapsed });
-                    self.quarantine();
-                } else if let Some(index) = self.owed.iter().position(|owed| owed == slot) {
-                    self.owed.remove(index);
-                } else {
-                    self.destroy(*slot);
-                }
-            }
-        }
-    }
-
-    fn spawn(&mut self, key: PoolKey, slot: SlotKey) {
-        assert!(!self.draining, "nothing is built while draining");
-        assert!(!self.known.contains(&slot), "a key is used twice: {slot:?}");
-        assert!((self.zygotes.len() as u32) < self.limits.zygotes_max, "zygotes_max is exceeded");
-        assert!(self.placed() < self.limits.builds_max.max(1), "builds_max is exceeded");
-        assert!(self.room(key) > 0, "max is exceeded");
-        assert!(!self.hangs(key), "more is built where a build hangs");
-        let pool = self.pool(key).expect("only a known pool builds");
-        let (uid, wants) = (pool.uid, self.wants(pool));
-        let reason = wants.iter().position(|count| *count > 0).expect("more is built than wanted");
-        for other in self.pools.iter().filter(|other| self.may_build(other)) {
-            let wants = self.wants(other);
-            assert!(
-                wants[..reason].iter().all(|count| *count == 0),
-                "{:?} comes before {key:?}: {wants:?}, not {:?}",
-                other.key,
-                self.wants(pool)
-            );
-            if wants[reason] > 0 && reason < 2 {
-                self.check_turn(reason, uid, key, other);
-            }
-        }
-        self.turns[reason].retain(|other| *other != uid);
-        self.turns[reason].push(uid);
-        self.known.push(slot);
-        let state = State::Spawning { since: self.elapsed };
-        self.zygotes.push(Zygote { slot, pool: key, state });
-    }
-
-    /// Whether a pool got a build place before another one that wants it for the same reason.
-    fn check_turn(&self, reason: usize, uid: u32, key: PoolKey, other: &Pool) {
-        let latest = |uid: u32| self.turns[reason].iter().position(|had| *had == uid);
-        if other.uid != uid {
-            assert!(latest(uid) <= latest(other.uid), "uid {} has waited longer", other.uid);
-        } else if reason == 0 && other.key != key {
-            let first = |pool: PoolKey| {
-                let queue = self.queue.iter().enumerate();
-                let of = queue.filter(|(_, waiting)| waiting.pool == pool);
-                of.map(|(index, _)| index).nth(self.spawning(Some(pool)) as usize)
-            };
-            assert!(first(key) < first(other.key), "a waiter of {:?} came earlier", other.key);
-        }
-    }
-
-    fn grant(&mut self, waiter: WaiterKey, slot: SlotKey, start: Start) {
-        let zygote = *self.zygote(slot).expect("only what exists is granted");
-        assert_eq!(zygote.state, State::Warm, "only a warm zygote is granted");
-        let warm = |slot: &&SlotKey| self.zygote(**slot).is_some_and(|z| z.pool == zygote.pool);
-        let last = self.parked.iter().rfind(warm);
-        assert_eq!(last, Some(&slot), "the last parked is granted first");
-        let first = self.queue.iter().position(|waiting| waiting.pool == zygote.pool);
-        let waiting = self.queue.remove(first.expect("somebody waits"));
-        assert_eq!(waiting.key, waiter, "first come, first served");
-        let warm = self.arriving == Some(waiter);
-        assert_eq!(start, if warm { Start::Warm } else { Start::Cold(waiting.cold) });
-        self.become_state(slot, State::Leased);
-        let lineage = self.lineage_mut(zygote.pool);
-        if warm {
-            lineage.served.warm += 1;
-        } else {
-            lineage.served.cold += 1;
-        }
-        self.check_quotas(zygote.pool);
-    }
-
-    /// What is recycled has just been leased, and somebody may want it.
-    fn recycle(&mut self, slot: SlotKey, next: SlotKey) {
-        assert_eq!(self.ended.take(), Some(slot), "only what was leased until now is recycled");
-        let zygote = *self.zygote(slot).expect("only what exists is recycled");
-        let pool = self.pool(zygote.pool).expect("it has slots");
-        assert!(pool.settings.reuse, "its pool destroys what was leased");
-        assert!(!self.draining && !pool.retired, "nobody wants it any more");
-        assert_eq!(self.lineage(pool.key).newest, pool.key, "it has a successor");
-        assert!(!self.known.contains(&next), "a key is used twice: {next:?}");
-        self.known.push(next);
-        for zygote in self.zygotes.iter_mut().filter(|zygote| zygote.slot == slot) {
-            zygote.slot = next;
-        }
-        self.become_state(next, State::Returning { since: self.elapsed });
-    }
-
-    fn check_quotas(&self, key: PoolKey) {
-        let pool = self.pool(key).expect("it is known");
-        let (leases, waiters) = self.asked_by(|other| other.key == key);
-        let quota = pool.settings.quota;
-        assert!(quota.leases.is_none_or(|limit| leases <= limit), "the pool's quota is exceeded");
-        assert!(quota.waiters.is_none_or(|limit| waiters <= limit));
-    }
-
-    /// Leases and waiters together, and waiters, of some pools.
-    fn asked_by(&self, which: impl Fn(&Pool) -> bool) -> (u32, u32) {
-        let of = self.pools.iter().filter(|pool| which(pool));
-        of.fold((0, 0), |(leases, waiters), pool| {
-            let leased = self.count(Some(pool.key), |state| *state == State::Leased);
-            let waiting = self.waiters(pool.key);
-            (leases + leased + waiting, waiters + waiting)
-        })
-    }
-
-    fn deny(&mut self, waiter: WaiterKey, why: &Denial) {
-        if let Denial::DeadlineExpired | Denial::BuildFailing { .. } = why {
-            self.note_activity();
-        }
-        let index = self.queue.iter().position(|waiting| waiting.key == waiter);
-        let waiting = self.queue.remove(index.expect("only who waits is denied"));
-        let arrives = self.arriving == Some(waiter);
-        let Some(pool) = self.pool(waiting.pool) else {
-            assert_eq!(*why, Denial::Draining, "nothing is known of its pool");
-            return;
-        };
-        match why {
-            Denial::QueueFull { waiters } => {
-                assert!(arrives);
-                assert_eq!(self.waiters(pool.key), *waiters);
-                assert!(*waiters >= pool.settings.waiters_max);
-            }
-            Denial::QuotaExceeded { what, limit } => {
-                assert!(arrives);
-                let of_pool = self.asked_by(|other| other.lineage == pool.lineage);
-                let of_uid = self.asked_by(|other| other.uid == pool.uid);
-                let quotas = [(pool.settings.quota, of_pool), (self.limits.quota, of_uid)];
-                assert!(quotas.iter().any(|(quota, (leases, waiters))| match *what {
-                    "leases" => quota.leases == Some(*limit) && leases >= limit,
-                    "waiters" => quota.waiters == Some(*limit) && waiters >= limit,
-                    _ => false,
-                }));
-            }
-            Denial::DeadlineExpired => {
-                assert!(waiting.deadline.expect("it has one") <= self.elapsed);
-            }
-            Denial::Draining => assert!(self.draining),
-            Denial::BuildFailing { reason } => {
-                assert_eq!(pool.counts.failing.as_ref(), Some(reason));
-                let coming = self.spawning(Some(pool.key)) + self.returning(Some(pool.key));
-                assert_eq!((self.warm(pool.key), coming), (0, 0));
-            }
-        }
-    }
-
-    /// Nothing that happened to the zygote demands its end: it is overdue, or not wanted, or makes
-    /// room.
-    fn destroy(&mut self, slot: SlotKey) {
-        let zygote = *self.zygote(slot).expect("only what exists is destroyed");
-        let pool = self.pool(zygote.pool).expect("it has slots");
-        match zygote.state {
-            State::Spawning { since } => {
-                let overdue = self.elapsed >= since + pool.settings.spawn_timeout;
-                let surplus = self.spawning(Some(pool.key)) > self.waiters(pool.key);
-                assert!(overdue || (pool.retired && surplus), "a build is wasted");
-                self.become_state(slot, State::Dying { was_ready: false, since: self.elapsed });
-            }
-            State::Warm => {
-                let of = |parked: &&SlotKey| self.zygote(**parked).unwrap().pool == pool.key;
-                let stalest = self.parked.iter().find(of);
-                assert_eq!(stalest, Some(&slot), "the one parked longest goes first");
-                let beyond = self.idle(pool.key) > pool.counts.target;
-                assert!(beyond || pool.retired || self.makes_room(pool), "a zygote is wasted");
-                self.become_state(slot, State::Dying { was_ready: true, since: self.elapsed });
-            }
-            State::Returning { since } => {
-                let overdue = self.elapsed >= since + pool.settings.spawn_timeout;
-                assert!(overdue || pool.retired || self.is_in_the_way(pool), "a zygote is wasted");
-                self.become_state(slot, State::Dying { was_ready: true, since: self.elapsed });
-            }
-            state => panic!("{slot:?} is destroyed while it is {state:?}"),
-        }
-        // One that is dying for no time at all may be given up at once.
-        self.quarantine();
-    }
-
-    /// Whether somebody waits who can be built for only where a zygote of this pool has been, which is on
-    /// its way back.
-    fn is_in_the_way(&self, victim: &Pool) -> bool {
-        let full = self.zygotes.len() as u32 >= self.limits.zygotes_max;
-        let kin = |pool: &&Pool| pool.lineage == victim.lineage && self.room(victim.key) == 0;
-        let near = |pool: &&Pool| full || kin(pool);
-        self.pools.iter().filter(near).any(|pool| self.wants(pool)[0] > 0)
-    }
-
-    /// Whether a warm zygote of this pool may go for another pool's sake.
-    fn makes_room(&self, victim: &Pool) -> bool {
-        let wants = |pool: &Pool| self.wants(pool).iter().sum::<u32>() > 0;
-        let lineage = |pool: &&Pool| pool.lineage == victim.lineage && pool.key != victim.key;
-        let for_generation = self.pools.iter().filter(lineage).any(wants);
-        if for_generation && self.room(victim.key) == 0 {
-            return true;
-        }
-        if (self.zygotes.len() as u32) < self.limits.zygotes_max {
-            return false;
-        }
-        let spare = |pool: &Pool| {
-            self.idle(pool.key).saturating_sub(self.floor(pool)).min(self.warm(pool.key))
-        };
-        let most = |of: &dyn Fn(&Pool) -> u32| self.pools.iter().map(of).max().unwrap_or(0);
-        let wanted = |reason: usize| self.pools.iter().any(|pool| self.wants(pool)[reason] > 0);
-        match most(&spare) {
-            0 => wanted(0) && self.warm(victim.key) == most(&|pool| self.warm(pool.key)),
-            spares => (wanted(0) || wanted(1)) && spare(victim) == spares,
-        }
-    }
-
-    // The end of an event.
-
-    fn check_counts(&self, policy: &Policy) {
-        for pool in &self.pools {
-            let key = pool.key;
-            let lineage = self.lineage(key);
-            let in_force = lineage.in_force == key;
-            let reserved = self.reserved(key).min(pool.settings.max).min(self.limits.zygotes_max);
-            let want = Counts {
-                warm: self.warm(key),
-                leased: self.count(Some(key), |state| *state == State::Leased),
-                spawning: self.spawning(Some(key)),
-                returning: self.returning(Some(key)),
-                dying: self.dying(Some(key)),
-                quarantined: self.count(Some(key), |s| matches!(s, State::Quarantined { .. })),
-                waiters: self.waiters(key),
-                target: pool.counts.target,
-                reserved: if pool.retired || self.draining { 0 } else { reserved },
-                served: if in_force { lineage.served } else { Served::default() },
-                failing: pool.counts.failing.clone(),
-                retired: pool.retired,
-            };
-            assert_eq!(pool.counts, want, "{key:?}");
-            assert!((self.floor(pool)..=pool.settings.max).contains(&pool.counts.target));
-            assert!(!pool.retired || pool.counts.target == 0);
-            assert_eq!(policy.is_over(key), self.is_over(key));
-            assert!(want.waiters <= pool.settings.waiters_max);
-        }
-        let quarantined = self.count(None, |state| matches!(state, State::Quarantined { .. }));
-        assert_eq!(policy.quarantined(), quarantined);
-        let alive = self.zygotes.len() as u32 - quarantined;
-        assert_eq!(policy.is_drained(), self.draining && alive == 0 && self.queue.is_empty());
-    }
-
-    fn check_nothing_is_missing(&self) {
-        assert!(self.owed.is_empty(), "not destroyed: {:?}", self.owed);
-        assert_eq!(self.ended, None, "nothing has become of it");
-        for waiting in &self.queue {
-            assert!(waiting.deadline.is_none_or(|deadline| deadline > self.elapsed), "overdue");
-            assert!(!self.draining, "nobody waits while draining");
-            assert_eq!(self.warm(waiting.pool), 0, "a waiter is kept from a warm zygote");
-        }
-        for zygote in &self.zygotes {
-            let pool = self.pool(zygote.pool).expect("it has slots");
-            match zygote.state {
-                State::Spawning { since } => {
-                    assert!(since + pool.settings.spawn_timeout > self.elapsed, "overdue");
-                    let wanted =
-                        !pool.retired || self.spawning(Some(pool.key)) <= self.waiters(pool.key);
-                    assert!(wanted, "a retired pool builds for nobody");
-                }
-                State::Returning { since } => {
-                    assert!(since + pool.settings.spawn_timeout > self.elapsed, "overdue");
-                    assert!(!pool.retired && !self.draining, "a retired pool takes nothing back");
-                }
-                State::Warm => assert!(!pool.retired, "a retired pool keeps nothing warm"),
-                _ => {}
-            }
-        }
-        for lineage in self.lineages.iter().filter(|lineage| lineage.in_force != lineage.newest) {
-            let (Some(old), Some(new)) = (self.pool(lineage.in_force), self.pool(lineage.newest))
-            else {
-                continue;
-            };
-            let equal = new.counts.target.min(self.warm(old.key));
-            assert!(self.warm(new.key) < equal, "the newest is as good");
-            assert!(self.elapsed < lineage.hand_over_by, "a hand-over lasts too long");
-        }
-    }
-
-    /// What can be built is built, and a warm zygote gives way where there is no room.
-    fn check_builds(&self) {
-        let places = self.limits.builds_max.max(1).saturating_sub(self.placed());
-        let room = self.limits.zygotes_max.saturating_sub(self.zygotes.len() as u32);
-        let (mut waiters, mut floors) = (0, 0);
-        for pool in self.pools.iter().filter(|pool| self.may_build(pool)) {
-            let ([for_waiters, for_floor, _], room) = (self.wants(pool), self.room(pool.key));
-            waiters += for_waiters.min(room);
-            floors += for_floor.min(room.saturating_sub(for_waiters));
-        }
-        if places > 0 && room > 0 {
-            assert_eq!((waiters, floors), (0, 0), "less is built than is wanted");
-        }
-        let expected = self.dying(None);
-        if room == 0 && expected < places.min(waiters) {
-            assert!(self.parked.is_empty(), "zygotes idle while somebody waits");
-            assert_eq!(self.returning(None), 0, "a waiter waits for what is on its way back");
-        }
-        if room == 0 && expected < places.min(waiters + floors) {
-            let spare = |pool: &&Pool| self.idle(pool.key).min(self.warm(pool.key));
-            let spares = |pool: &&Pool| spare(pool) > 0 && self.idle(pool.key) > self.floor(pool);
-            assert!(!self.pools.iter().any(|pool| spares(&pool)), "a floor waits for a surplus");
-        }
-    }
-
-    /// The caller is woken for everything that becomes due.
-    fn check_deadline(&self, policy: &Policy) {
-        let next = policy.next_deadline().map(|next| next.0);
-        assert!(next.is_none_or(|next| next > self.clock), "a deadline lies in the past");
-        let zygotes = self.zygotes.iter().filter_map(|zygote| {
-            let settings = &self.pool(zygote.pool).expect("it has slots").settings;
-            match zygote.state {
-                State::Spawning { since } | State::Returning { since } => {
-                    Some(since + settings.spawn_timeout)
-                }
-                State::Dying { since, .. } => Some(since + settings.destroy_timeout),
-                _ => None,
-            }
-        });
-        let places = self.zygotes.iter().filter_map(|zygote| match zygote.state {
-            State::Spawning { since } => Some(since + self.limits.build_counts),
-            _ => None,
-        });
-        let places = places.filter(|free| *free > self.elapsed);
-        let waiters = self.queue.iter().filter_map(|waiting| waiting.deadline);
-        let due = zygotes.chain(places).chain(waiters).min();
-        if let Some(due) = due.map(|due| self.clock + (due - self.elapsed)) {
-            assert!(next.is_some_and(|next| next <= due), "woken too late");
         }
     }
 }

@@ -41,6 +41,11 @@ fn random_quota(random: &mut Random) -> Quota {
     Quota { leases: limit(random), waiters: limit(random) }
 }
 
+/// Mostly one, and of the others mostly so many that they are in each other's way.
+pub(super) fn random_count(random: &mut Random) -> u32 {
+    if random.percent(75) { 1 } else { random.below(9) as u32 }
+}
+
 /// A spawn may take longer than one does in a healthy machine (2 ms in the simulation).
 pub(super) fn random_settings(random: &mut Random) -> Settings {
     let max = 1 + random.below(12) as u32;
@@ -117,7 +122,8 @@ fn random_event(random: &mut Random, watched: &Watched, now: Duration) -> Event 
                 1 => Some(Time(now.saturating_sub(random.within_ms(10)))),
                 _ => Some(Time(now + random.within_ms(300))),
             };
-            Event::AcquireRequested { pool, waiter, deadline, first_use: random.percent(10) }
+            let (count, first_use) = (random_count(random), random.percent(10));
+            Event::AcquireRequested { pool, waiter, count, deadline, first_use }
         }
         60..75 => Event::WaiterLeft { waiter },
         75..115 => Event::ZygoteReady { slot },

@@ -43,8 +43,8 @@ fn the_last_parked_is_granted_first() {
 fn waiters_are_served_in_the_order_of_arrival_and_told_that_they_came_cold() {
     let mut story = Story::start(settings(2, 6));
     let slots = story.spawns();
-    let (waiter, deadline) = (WaiterKey(1), None);
-    story.tell(Event::AcquireRequested { pool: story.pool, waiter, deadline, first_use: true });
+    let (pool, waiter, count, deadline) = (story.pool, WaiterKey(1), 1, None);
+    story.tell(Event::AcquireRequested { pool, waiter, count, deadline, first_use: true });
     story.acquire(2);
     let first = granted(1, slots[1], Start::Cold(ColdReason::FirstUse));
     assert_eq!(story.tell(Event::ZygoteReady { slot: slots[1] }), [first]);
@@ -384,9 +384,9 @@ fn a_clock_that_jumps_back_has_stood_still() {
 #[test]
 fn the_end_of_time_is_survived() {
     let mut story = Story::start(settings(2, 6));
-    let forever = Some(Time(std::time::Duration::MAX));
-    let (waiter, first_use) = (WaiterKey(1), false);
-    story.tell(Event::AcquireRequested { pool: story.pool, waiter, deadline: forever, first_use });
+    let deadline = Some(Time(std::time::Duration::MAX));
+    let (pool, waiter, count, first_use) = (story.pool, WaiterKey(1), 1, false);
+    story.tell(Event::AcquireRequested { pool, waiter, count, deadline, first_use });
     let mut pool = story.watched.policy;
     let mut effects = Vec::new();
     for now in [std::time::Duration::MAX, ms(0), std::time::Duration::MAX] {

@@ -4,7 +4,7 @@
 //! that lasts; once it stops, all comes to rest.
 
 use super::random::{Random, for_each_seed};
-use super::random_events::{random_limits, random_settings};
+use super::random_events::{random_count, random_limits, random_settings};
 use super::{Effect, Event, PoolKey, SlotKey, Time, WaiterKey, Watched, ms};
 use crate::pool::Denial;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,10 +57,17 @@ enum Zygote {
 
 #[derive(Default)]
 struct Client {
-    answers: u32,
+    /// How many zygotes it wants at once.
+    count: u32,
     vanished: bool,
-    granted: Option<SlotKey>,
+    granted: Vec<SlotKey>,
     denied: Option<Denial>,
+}
+
+impl Client {
+    fn is_answered(&self) -> bool {
+        self.denied.is_some() || !self.granted.is_empty()
+    }
 }
 
 struct World {
@@ -245,14 +252,26 @@ impl World {
             | Event::ZygoteGone { slot } => drop(self.ended.insert(*slot)),
             _ => {}
         }
+        let mut partly = BTreeSet::new();
         for effect in self.watched.handle(Time(self.now + self.skew), event) {
             match effect {
                 Effect::Spawn { pool, slot } => self.spawn(pool, slot),
                 Effect::Recycle { slot, next } => self.recycle(slot, next),
                 Effect::Destroy { slot } => self.destroy(slot),
-                Effect::Grant { waiter, slot, .. } => self.granted(waiter, slot),
-                Effect::Deny { waiter, why } => self.answer(waiter).denied = Some(why),
+                Effect::Grant { waiter, slot, .. } => {
+                    self.granted(waiter, slot);
+                    partly.insert(waiter);
+                }
+                Effect::Deny { waiter, why } => {
+                    let client = self.client(waiter);
+                    assert!(!client.is_answered(), "{waiter:?} is answered more than once");
+                    client.denied = Some(why);
+                }
             }
+        }
+        for waiter in partly {
+            let client = self.client(waiter);
+            assert_eq!(client.granted.len(), client.count as usize, "whole or not at all");
         }
     }
 
@@ -262,18 +281,17 @@ impl World {
         let is = self.zygotes.get(&slot).map(|(_, zygote)| *zygote);
         assert_ne!(is, Some(Zygote::Returning), "something may be left in {slot:?}");
         assert!(!self.draining, "a lease is granted while draining");
-        self.answer(waiter).granted = Some(slot);
+        let client = self.client(waiter);
+        assert!(client.denied.is_none(), "{waiter:?} is answered more than once");
+        client.granted.push(slot);
         // One that has vanished would have its lease ended by the server at once.
         let vanished = self.clients[&waiter].vanished;
         let hold = if vanished { ms(0) } else { self.random.within_ms(80) };
         self.plan(hold, Due::Report(Event::LeaseEnded { slot }));
     }
 
-    fn answer(&mut self, waiter: WaiterKey) -> &mut Client {
-        let client = self.clients.get_mut(&waiter).expect("only who asked is answered");
-        client.answers += 1;
-        assert_eq!(client.answers, 1, "{waiter:?} is answered more than once");
-        client
+    fn client(&mut self, waiter: WaiterKey) -> &mut Client {
+        self.clients.get_mut(&waiter).expect("only who asked is answered")
     }
 
     /// The policy hears of it: as a rule now, sometimes late, sometimes again.
@@ -416,22 +434,27 @@ impl World {
 
     fn ask(&mut self, pool: PoolKey) -> WaiterKey {
         let waiter = WaiterKey(self.clients.len() as u64);
-        self.clients.insert(waiter, Client::default());
+        // Two that want more than half of all are in each other's way for certain.
+        let half = self.zygotes_max as u32 / 2 + 1;
+        let count = if self.random.percent(5) { half } else { random_count(&mut self.random) };
+        let count = count.max(1);
+        self.clients.insert(waiter, Client { count, ..Client::default() });
         let patience = self.random.within_ms(500);
         let deadline = self.random.percent(70).then_some(Time(self.now + self.skew + patience));
         let pool = self.watched.policy.in_force(pool);
         let first_use = self.clients.len() == 1;
-        self.tell(Event::AcquireRequested { pool, waiter, deadline, first_use });
+        self.tell(Event::AcquireRequested { pool, waiter, count, deadline, first_use });
         waiter
     }
 
     fn client_vanishes(&mut self, waiter: WaiterKey) {
-        let client = self.clients.get_mut(&waiter).expect("it arrived");
+        let client = self.client(waiter);
         client.vanished = true;
-        match (client.answers, client.granted) {
-            (0, _) => self.report(Event::WaiterLeft { waiter }),
-            (_, Some(slot)) => self.report(Event::LeaseEnded { slot }),
-            (_, None) => {}
+        if !client.is_answered() {
+            return self.report(Event::WaiterLeft { waiter });
+        }
+        for slot in client.granted.clone() {
+            self.report(Event::LeaseEnded { slot });
         }
     }
 
@@ -444,6 +467,27 @@ impl World {
         held >= max as usize || self.zygotes.len() >= self.zygotes_max
     }
 
+    /// Whether stuck zygotes leave too little room for what the first waiter of a pool wants, or for
+    /// a batch of another generation that came before.
+    fn is_kept_waiting(&self, pool: PoolKey) -> bool {
+        let policy = &self.watched.policy;
+        let Some((ticket, count)) = policy.waiters.first(pool) else { return false };
+        let lineage = policy.lineage(pool).expect("somebody waits there");
+        let held_up = |other: &PoolKey| {
+            let batch = policy.waiters.batch(*other, 0).filter(|batch| *batch < ticket);
+            batch.is_some() && self.is_kept_waiting(*other)
+        };
+        let stuck = |of: &dyn Fn(PoolKey) -> bool| {
+            let stuck =
+                |(of_pool, zygote): &&(PoolKey, Zygote)| *zygote == Zygote::Stuck && of(*of_pool);
+            self.zygotes.values().filter(stuck).count()
+        };
+        let of_lineage = stuck(&|of| lineage.members.contains(&of)) + count as usize;
+        of_lineage > lineage.max as usize
+            || stuck(&|_| true) + count as usize > self.zygotes_max
+            || lineage.members.iter().any(held_up)
+    }
+
     fn expect_rest(&self) {
         let policy = &self.watched.policy;
         let stuck = self.zygotes.values().filter(|(_, zygote)| *zygote == Zygote::Stuck).count();
@@ -453,21 +497,24 @@ impl World {
             let counts = policy.counts(pool);
             let unrest = counts.leased + counts.spawning + counts.returning + counts.dying;
             assert_eq!(unrest, 0, "{counts:?}");
-            // Where nothing but stuck zygotes has room, one without a deadline waits for them.
-            assert!(counts.waiters == 0 || self.is_full(pool), "{counts:?}");
+            // Where stuck zygotes leave too little room, one without a deadline waits for them.
+            let kept_waiting = self.is_full(pool) || self.is_kept_waiting(pool);
+            assert!(counts.waiters == 0 || kept_waiting, "{counts:?}");
             waiting += counts.waiters as usize;
             assert_eq!(policy.in_force(policy.in_force(pool)), policy.in_force(pool));
             let full = counts.target > 0 && self.is_full(pool);
             assert!(counts.warm >= counts.target || full, "not at its target: {counts:?}");
-            assert!(counts.warm <= counts.target, "it does not shrink: {counts:?}");
+            let gathers = counts.waiters > 0;
+            assert!(counts.warm <= counts.target || gathers, "it does not shrink: {counts:?}");
             let kept = counts.quarantined + counts.waiters > 0;
             assert!(!counts.retired || policy.is_over(pool) || kept);
             warm += counts.warm as usize;
         }
         assert_eq!(warm + stuck, self.zygotes.len(), "zygotes are lost from sight");
         assert_eq!(policy.is_drained(), self.draining);
-        let unanswered = |client: &&Client| client.answers == 0 && !client.vanished;
-        assert_eq!(self.clients.values().filter(unanswered).count(), waiting, "not answered");
+        let unanswered = |client: &&Client| !client.is_answered() && !client.vanished;
+        let wanted = self.clients.values().filter(unanswered).map(|client| client.count as usize);
+        assert_eq!(wanted.sum::<usize>(), waiting, "not answered");
     }
 
     /// After the longest wait of an open circuit, whoever asks is served, unless it may not be.
@@ -482,14 +529,17 @@ impl World {
             let known = self.watched.policy.pools.contains_key(&pool);
             let full = stuck.count() >= self.zygotes_max
                 || known && self.watched.policy.counts(pool).warm == 0 && self.is_full(pool);
-            let waiter = WaiterKey(self.clients.len() as u64);
-            self.clients.insert(waiter, Client::default());
+            let (waiter, count) = (WaiterKey(self.clients.len() as u64), 1);
+            self.clients.insert(waiter, Client { count, ..Client::default() });
             let deadline = Some(Time(self.now + self.skew + ms(1_000)));
-            self.tell(Event::AcquireRequested { pool, waiter, deadline, first_use: false });
+            let first_use = false;
+            let before = self.is_kept_waiting(pool);
+            self.tell(Event::AcquireRequested { pool, waiter, count, deadline, first_use });
+            let full = full || before || self.is_kept_waiting(pool);
             self.run_to_rest();
             let client = &self.clients[&waiter];
             match &client.denied {
-                None => assert!(client.granted.is_some(), "it is not answered"),
+                None => assert!(client.is_answered(), "it is not answered"),
                 Some(Denial::QuotaExceeded { .. }) => {}
                 Some(Denial::Draining) => assert!(self.draining || !known),
                 Some(why) => assert!(full, "a policy at rest denies: {why:?}"),

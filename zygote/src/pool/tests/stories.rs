@@ -89,14 +89,22 @@ impl Story {
     }
 
     pub(super) fn acquire_of(&mut self, pool: PoolKey, waiter: u64) -> &[Effect] {
+        self.acquire_many_of(pool, waiter, 1)
+    }
+
+    pub(super) fn acquire_many(&mut self, waiter: u64, count: u32) -> &[Effect] {
+        self.acquire_many_of(self.pool, waiter, count)
+    }
+
+    pub(super) fn acquire_many_of(&mut self, pool: PoolKey, waiter: u64, count: u32) -> &[Effect] {
         let (waiter, deadline, first_use) = (WaiterKey(waiter), None, false);
-        self.tell(Event::AcquireRequested { pool, waiter, deadline, first_use })
+        self.tell(Event::AcquireRequested { pool, waiter, count, deadline, first_use })
     }
 
     pub(super) fn acquire_until(&mut self, waiter: u64, deadline_ms: u64) -> &[Effect] {
         let deadline = Some(Time(ms(deadline_ms)));
-        let (pool, waiter, first_use) = (self.pool, WaiterKey(waiter), false);
-        self.tell(Event::AcquireRequested { pool, waiter, deadline, first_use })
+        let (pool, waiter, count, first_use) = (self.pool, WaiterKey(waiter), 1, false);
+        self.tell(Event::AcquireRequested { pool, waiter, count, deadline, first_use })
     }
 
     /// Acquires what must be warm.
