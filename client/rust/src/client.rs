@@ -128,7 +128,9 @@ impl Client {
     }
 
     /// Takes `count` environments alike, with one message: all of them or none. Waits in the server's
-    /// queue until the last one is had; the leases come in the order in which they were granted.
+    /// queue until all are to be had, and holds none until then: two clients who each ask for more than
+    /// half of what there may be are served one after the other. The leases come in the order in which
+    /// they were granted. More than there may ever be are refused at once.
     ///
     /// Each lease holds two descriptors of this process: what is wanted at once must fit into its
     /// limit (`ulimit -n`), or the session is lost.

@@ -83,9 +83,10 @@ pub fn request(known: &Known<'_>, random: &mut Random) -> (Request, Expect) {
         }
         4 if known.waiting.len() < WAITING_MAX => wild(random),
         5 if known.waiting.len() < WAITING_MAX => {
-            let (mut acquire, count) = (lease(known, random), 1 + random.below(3) as u32);
-            // With room for the numbers that follow.
-            acquire.request = random.below(24) as u64;
+            let (mut acquire, few) = (lease(known, random), random.below(8) as u64);
+            // Numbers of which either all are pending or none: one would be enough to deny all.
+            acquire.request = 1 << 41 | few << 2;
+            let count = 1 + (few % 3) as u32;
             (Request::AcquireMany { acquire, count }, Expect::Lease)
         }
         6 => reserve(random),

@@ -80,7 +80,7 @@ fn more_than_there_may_ever_be_are_denied_at_once() {
     let server = Setup::default().config(config).start_warm();
     let client = server.client();
     let error = client.acquire_many(&LeaseOptions::new(), 4).unwrap_err();
-    assert!(error.to_string().contains("its pool.max is 3"), "{error}");
+    assert!(error.to_string().contains("pool.max is 3"), "{error}");
     assert_all_given_back(&server, &client, &LeaseOptions::new(), 3);
 }
 
@@ -93,6 +93,16 @@ fn none_are_had_where_the_quota_is_for_fewer() {
     let error = client.acquire_many(&options, 3).unwrap_err();
     assert!(matches!(error, AcquireError::Denied(Denial::QuotaExceeded { .. })), "{error}");
     assert_all_given_back(&server, &client, &options, 2);
+}
+
+#[test]
+fn none_are_had_where_a_mount_is_refused() {
+    let server = Server::start();
+    let client = server.client();
+    let mut options = LeaseOptions::new();
+    let error = client.acquire_many(options.ro_bind("/no/such/thing", "/tmp/x"), 3).unwrap_err();
+    assert!(matches!(error, AcquireError::Denied(Denial::MountRefused { .. })), "{error}");
+    assert_all_given_back(&server, &client, &LeaseOptions::new(), 3);
 }
 
 #[test]
@@ -141,7 +151,7 @@ fn a_server_that_ends_in_the_middle_is_an_error() {
     let client = server.client();
     let _held = server.client().lease().unwrap();
     let waits = std::thread::spawn(move || client.acquire_many(&LeaseOptions::new(), 2));
-    eventually("a waiter", || (server.pool().waiters == 1).then_some(()));
+    eventually("a waiter", || (server.pool().waiters == 2).then_some(()));
     server.signal(nix::sys::signal::Signal::SIGKILL);
     let error = waits.join().unwrap().unwrap_err();
     assert!(error.to_string().contains("closed the session"), "{error}");

@@ -1,9 +1,10 @@
 //! More than one asks at once: who comes is served, the warm ones first, and users take turns.
 
-use crate::shared::{Stopped, acquire, acquire_many, only_root, template, wait_queued, with_pool};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use crate::shared::{
+    Stopped, acquire, acquire_many, has_heard, only_root, say_acquires, template, wait_queued,
+    with_pool,
+};
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 use zyg_protocol::message::{LeaseId, Request, Start};
 use zyg_tests::{Baseline, Raw, RawLease, Server, Setup, connect_as, eventually, is_root};
 
@@ -41,7 +42,7 @@ fn a_burst_of_ten_times_what_is_warm_is_served_whole_and_the_warm_ones_first() {
     let stopped = Stopped::stop(template(&server));
     let clients: Vec<_> = (0..WARM).map(|_| Raw::connect(server.socket())).collect();
     for client in &clients {
-        client.say(&acquire_many(EACH));
+        say_acquires(client, EACH);
     }
     wait_queued(&server, (EACH - 1) * WARM);
     drop(stopped);
@@ -135,7 +136,7 @@ fn users_with_equal_backlogs_are_served_in_turns() {
     let users = USERS.map(|uid| (uid, connect_as(uid, server.socket())));
     // One backlog after the other: by arrival the first user would have all before the second.
     for (index, (_, client)) in (1..).zip(&users) {
-        client.say(&acquire_many(EACH));
+        say_acquires(client, EACH);
         wait_queued(&server, index * EACH);
     }
     drop((holder, leases));
@@ -154,7 +155,7 @@ fn who_asks_for_one_is_served_within_the_bound_though_another_has_many_queued() 
     }
     let (server, holder, mut leases) = full(4);
     let many = connect_as(USERS[0], server.socket());
-    many.say(&acquire_many(60));
+    say_acquires(&many, 60);
     wait_queued(&server, 60);
     let release = |lease: Option<RawLease>| {
         holder.say(&Request::Release { lease: lease.unwrap().granted.lease });
@@ -177,10 +178,4 @@ fn who_asks_for_one_is_served_within_the_bound_though_another_has_many_queued() 
         }
     }
     panic!("not among {BOUND} places");
-}
-
-/// Whether something was said to it.
-fn has_heard(client: &Raw) -> bool {
-    let mut polled = [PollFd::new(client.as_fd(), PollFlags::POLLIN)];
-    poll(&mut polled, PollTimeout::ZERO) == Ok(1)
 }

@@ -2,6 +2,7 @@
 //! drained in order, within its budget, never stuck, and as it was after a long and busy life.
 #![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 
+mod batches;
 mod budget;
 mod burst;
 mod draining;

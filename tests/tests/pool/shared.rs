@@ -1,10 +1,11 @@
 //! What these tests have in common: pools of a known size, configurations that change, and sums over
 //! all rows of a status.
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use zyg_protocol::message::{Acquire, Denial, Reply, Request};
 use zyg_tests::{Raw, Server, Setup, eventually};
 use zygote_client::{Lease, PoolStatus, Status};
@@ -79,7 +80,14 @@ pub fn acquire(request: u64) -> Request {
     Request::Acquire(Acquire { request, ..Acquire::default() })
 }
 
-/// Several of them, numbered from 1.
+/// So many of them, each for itself, numbered from 1.
+pub fn say_acquires(client: &Raw, count: u32) {
+    for request in 1..=u64::from(count) {
+        client.say(&acquire(request));
+    }
+}
+
+/// As many at once, which are had together or not at all, numbered from 1.
 pub fn acquire_many(count: u32) -> Request {
     Request::AcquireMany { acquire: Acquire { request: 1, ..Acquire::default() }, count }
 }
@@ -90,6 +98,12 @@ pub fn denial(client: &Raw) -> Denial {
         Some(Reply::Denied { denial, .. }) => denial,
         other => panic!("not denied: {other:?}"),
     }
+}
+
+/// Whether something was said to it.
+pub fn has_heard(client: &Raw) -> bool {
+    let mut polled = [PollFd::new(client.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO) == Ok(1)
 }
 
 /// Waits until that many acquires are queued, over all pools.

@@ -76,7 +76,7 @@ fn builds_that_hang_keep_no_other_profiles_waiting() {
     let _stopped = Stopped::stop(template);
     let hanging = Raw::connect(server.socket());
     let acquire = Acquire { profile: Some("other".into()), request: 1, ..Acquire::default() };
-    hanging.say(&Request::AcquireMany { acquire, count: 64 });
+    hanging.say(&Request::AcquireMany { acquire, count: 32 });
     let places = std::thread::available_parallelism().unwrap().get() as u32;
     eventually("as many builds as there are places", || {
         (row(&client, "other").spawning >= places).then_some(())
