@@ -7,6 +7,7 @@ use crate::shared::{
 use nix::sys::signal::Signal;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 use zyg_protocol::message::{Acquire, Bytes, Reply, Request, Start};
 use zyg_tests::{Baseline, Echo, Raw, Server, Setup, eventually, wait_readable};
 use zygote_client::{AcquireError, Client, Denial, LeaseOptions, PoolStatus};
@@ -154,6 +155,26 @@ fn a_profile_that_comes_back_is_served_again() {
     eventually("the end of the profile", || rows(&client, "extra").is_empty().then_some(()));
     drop(client);
     baseline.assert_restored();
+}
+
+#[test]
+fn a_profile_that_comes_back_shares_its_max_with_the_leases_that_are_left() {
+    let with = format!("{}[profile.extra]\npool = {{ min = 0, max = 1 }}\n", pool(1, 8));
+    let server = Setup::default().config(&with).start_warm();
+    let client = server.client();
+    let mut options = LeaseOptions::new();
+    options.profile("extra").wait(Duration::from_millis(50));
+    let before = client.acquire(&options).unwrap();
+    reload(&server, &pool(1, 8));
+    reload(&server, &with);
+    match client.acquire(&options) {
+        Err(AcquireError::Denied(Denial::DeadlineExpired { .. })) => {}
+        other => panic!("there may be one: {other:?}"),
+    }
+    let row = &rows(&client, "extra")[0];
+    assert_eq!((row.generation, row.retired, row.served.cold), (1, false, 1), "{row:?}");
+    before.release().unwrap();
+    client.acquire(options.wait(Duration::from_secs(10))).unwrap();
 }
 
 #[test]

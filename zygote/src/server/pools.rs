@@ -126,9 +126,11 @@ pub(super) struct Pools {
     /// What decides about them.
     pub policy: Policy,
     entries: BTreeMap<PoolKey, Entry>,
-    /// The latest generation for a profile and uid.
+    /// The latest generation for a profile and uid, retired or not, for as long as anything of it is
+    /// left.
     newest: HashMap<(String, u32), PoolKey>,
-    /// Those that are to be forgotten when nothing of them is left.
+    /// Those that are to be forgotten when nothing of them is left: another has taken their place, or
+    /// their profile is no more.
     retiring: Vec<PoolKey>,
     pub templates: Arena<Template>,
     pub zygotes: Arena<Zygote>,
@@ -175,14 +177,20 @@ impl Pools {
         self.entries.iter().map(|(pool, entry)| (*pool, entry))
     }
 
-    /// The latest pool for this profile and uid, if there is one.
+    /// The latest pool for this profile and uid, if there is one that is not retired.
     pub fn find(&self, profile: &str, uid: u32) -> Option<PoolKey> {
+        self.latest(profile, uid).filter(|pool| !self.retiring.contains(pool))
+    }
+
+    /// The same, retired or not.
+    fn latest(&self, profile: &str, uid: u32) -> Option<PoolKey> {
         // A pair of borrowed parts cannot be looked up, and there are few.
         let mut newest = self.newest.iter();
         newest.find(|((name, of), _)| *of == uid && name == profile).map(|(_, pool)| *pool)
     }
 
-    /// Makes a pool, empty and without a template; in the place of the one that there is, if there is.
+    /// Makes a pool, empty and without a template; in the place of the one that there is, if there is,
+    /// or of which there is something left: the two share one `max`.
     ///
     /// # Errors
     /// Why environments of this profile cannot be had, in words for a client.
@@ -197,9 +205,11 @@ impl Pools {
         let slices = reserved.as_ref().map(|reserved| reserved.slices);
         let (recipe, writable) = recipes::recipe(profile, &Facts { uid, nofile, filters, slices });
         let settings = settings(profile, sleepless);
-        let (pool, generation) = match self.find(name, uid) {
+        let (pool, generation) = match self.latest(name, uid) {
             Some(old) => {
-                self.retiring.push(old);
+                if !self.retiring.contains(&old) {
+                    self.retiring.push(old);
+                }
                 (self.policy.supersede(old, settings), self[old].generation + 1)
             }
             None => (self.policy.add(uid, settings), 0),
@@ -238,7 +248,8 @@ impl Pools {
                 || config.profiles.get(name) != Some(profile)
                 || filters.get(name) != Some(compiled)
         };
-        let mut pools: Vec<_> = self.newest.values().copied().filter(outdated).collect();
+        let current = self.newest.values().filter(|pool| !self.retiring.contains(pool));
+        let mut pools: Vec<_> = current.copied().filter(outdated).collect();
         pools.sort_unstable();
         pools
     }
@@ -247,7 +258,6 @@ impl Pools {
     pub fn retire(&mut self, pool: PoolKey) {
         self.policy.retire(pool);
         self.retiring.push(pool);
-        self.newest.retain(|_, newest| *newest != pool);
     }
 
     /// Whether there are retired pools.
@@ -262,6 +272,7 @@ impl Pools {
         let over = |pool: &PoolKey| policy.is_over(*pool) && !needed(*pool);
         let (over, left) = self.retiring.iter().copied().partition::<Vec<_>, _>(over);
         self.retiring = left;
+        self.newest.retain(|_, newest| !over.contains(newest));
         let mut templates = Vec::new();
         for pool in over {
             policy.forget(pool);
