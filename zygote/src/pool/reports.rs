@@ -27,7 +27,7 @@ impl Policy {
         if !self.wants_back(now, key) {
             return self.end(now, slot, None, effects);
         }
-        let timeout = self.pools.get(&key).map(|pool| pool.settings.spawn_timeout);
+        let timeout = self.pools.get(&key).map(|pool| pool.settings.return_timeout);
         let deadline = now.after(timeout.unwrap_or_default());
         let Some(next) = self.slots.take_back(now, slot, deadline) else { return };
         effects.push(Effect::Recycle { slot, next });

@@ -39,9 +39,10 @@ pub struct Settings {
     pub quota: Quota,
     /// Whether a zygote whose lease is over is recycled, where it is wanted, rather than destroyed.
     pub reuse: bool,
-    /// How long a spawn may take before it counts as failed, and the way back from a lease before it
-    /// is given up.
+    /// How long a spawn may take before it counts as failed.
     pub spawn_timeout: Duration,
+    /// How long the way back from a lease may take before the zygote is destroyed instead.
+    pub return_timeout: Duration,
     /// How long a zygote may be dying before it is quarantined.
     pub destroy_timeout: Duration,
     /// How the part between `min` and `max` is managed.
@@ -60,6 +61,8 @@ impl Settings {
             reuse: false,
             // Two hundred times what a slow machine needs.
             spawn_timeout: Duration::from_secs(20),
+            // It takes 52 ms where the lease's processes end; building a new one takes two.
+            return_timeout: Duration::from_secs(1),
             // A teardown takes under a millisecond; one that takes this long waits for a device.
             destroy_timeout: Duration::from_secs(10),
             pace: Pace::default(),

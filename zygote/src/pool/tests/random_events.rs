@@ -55,6 +55,7 @@ pub(super) fn random_settings(random: &mut Random) -> Settings {
         quota: random_quota(random),
         reuse: random.percent(50),
         spawn_timeout: ms(3 + random.below(500)),
+        return_timeout: ms(3 + random.below(500)),
         destroy_timeout: ms(3 + random.below(500)),
         pace: random_pace(random),
         ..Settings::new(min, max)

@@ -222,7 +222,7 @@ impl Model {
                 self.become_state(slot, State::Dying { was_ready: true, since: self.elapsed });
             }
             State::Returning { since } => {
-                let overdue = self.elapsed >= since + pool.settings.spawn_timeout;
+                let overdue = self.elapsed >= since + pool.settings.return_timeout;
                 assert!(overdue || pool.retired || self.is_in_the_way(pool), "a zygote is wasted");
                 self.become_state(slot, State::Dying { was_ready: true, since: self.elapsed });
             }

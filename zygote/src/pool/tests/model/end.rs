@@ -62,7 +62,7 @@ impl Model {
                     assert!(wanted, "a retired pool builds for nobody");
                 }
                 State::Returning { since } => {
-                    assert!(since + pool.settings.spawn_timeout > self.elapsed, "overdue");
+                    assert!(since + pool.settings.return_timeout > self.elapsed, "overdue");
                     assert!(!pool.retired && !self.draining, "a retired pool takes nothing back");
                 }
                 State::Warm => {
@@ -119,9 +119,8 @@ impl Model {
         let zygotes = self.zygotes.iter().filter_map(|zygote| {
             let settings = &self.pool(zygote.pool).expect("it has slots").settings;
             match zygote.state {
-                State::Spawning { since } | State::Returning { since } => {
-                    Some(since + settings.spawn_timeout)
-                }
+                State::Spawning { since } => Some(since + settings.spawn_timeout),
+                State::Returning { since } => Some(since + settings.return_timeout),
                 State::Dying { since, .. } => Some(since + settings.destroy_timeout),
                 _ => None,
             }
