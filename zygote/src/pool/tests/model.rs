@@ -89,6 +89,8 @@ pub(super) struct Model {
     granting: Option<WaiterKey>,
     /// The zygote whose lease is over by this event, until it is said what becomes of it.
     ended: Option<SlotKey>,
+    /// Pools that were superseded with the latest event.
+    handed_over: Vec<PoolKey>,
     /// Every key that was ever ordered.
     pub(super) known: Vec<SlotKey>,
 }
@@ -110,6 +112,7 @@ impl Model {
             arriving: None,
             granting: None,
             ended: None,
+            handed_over: Vec::new(),
             known: Vec::new(),
         }
     }

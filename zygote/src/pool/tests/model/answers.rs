@@ -6,6 +6,7 @@ use crate::pool::{Denial, Effect, Policy, PoolKey, SlotKey, Start, WaiterKey};
 impl Model {
     /// The newest takes over when it is as good, when it fails, or when its time is up.
     pub(super) fn follow_hand_overs(&mut self, policy: &Policy) {
+        self.handed_over.clear();
         for index in 0..self.pools.len() {
             let (key, lineage) = (self.pools[index].key, self.pools[index].lineage);
             let Lineage { in_force, newest, .. } = *self.lineage(key);
@@ -15,6 +16,7 @@ impl Model {
                 let group = self.lineages.iter_mut().find(|candidate| candidate.key == lineage);
                 group.expect("it has one").in_force = newest;
                 self.retire_one(in_force);
+                self.handed_over.push(in_force);
             }
         }
     }
@@ -218,7 +220,8 @@ impl Model {
                 let idle = self.idle(pool.key);
                 let beyond = idle > pool.counts.target && self.waiters(pool.key) == 0;
                 let surplus = pool.retired && idle > 0;
-                assert!(beyond || surplus || self.makes_room(pool), "a zygote is wasted");
+                let makes_room = self.makes_room(pool) || self.made_room(zygote.pool);
+                assert!(beyond || surplus || makes_room, "a zygote is wasted");
                 self.become_state(slot, State::Dying { was_ready: true, since: self.elapsed });
             }
             State::Returning { since } => {
@@ -241,6 +244,21 @@ impl Model {
             let [for_waiters, for_batches, ..] = self.wants(pool);
             (full || kin(&pool)) && for_waiters > 0 || kin(&pool) && for_batches > 0
         })
+    }
+
+    /// The same before those were superseded that are so by now: perhaps because what has made room was
+    /// the last of what they had.
+    fn made_room(&mut self, victim: PoolKey) -> bool {
+        let handed_over = self.handed_over.clone();
+        let set = |model: &mut Self, retired| {
+            for pool in model.pools.iter_mut().filter(|pool| handed_over.contains(&pool.key)) {
+                pool.retired = retired;
+            }
+        };
+        set(self, false);
+        let made = self.pool(victim).is_some_and(|pool| self.makes_room(pool));
+        set(self, true);
+        made
     }
 
     /// Whether a warm zygote of this pool may go for another pool's sake.
