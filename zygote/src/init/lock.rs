@@ -6,8 +6,7 @@
 //! hidden. A mount is locked by being copied into a mount namespace of a less privileged user namespace
 //! (mount_namespaces(7), "Restrictions on mount namespaces"; `disconnect_mount` in fs/namespace.c).
 //!
-//! So a zygote is cloned in its template's user namespace, and makes its own one when all is mounted; but
-//! for one whose limits its commands could lift, which is born in a user namespace as well.
+//! So a zygote makes itself a second user namespace, below that of its birth, when all is mounted.
 
 use super::layers::Layers;
 use crate::failure::At;
@@ -20,9 +19,6 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use zyg_protocol::message::{Attach, Failure, Network, Recipe, Recycle, Step};
 
-/// capabilities(7).
-const CAP_SYS_RESOURCE: u32 = 24;
-
 /// Settings of the network, in a procfs, before those of the host are protected.
 const SETTINGS: &CStr = c"/proc/sys/net";
 
@@ -31,17 +27,10 @@ const SETTINGS: &CStr = c"/proc/sys/net";
 pub(crate) fn born_in(recipe: &Recipe) -> CloneFlags {
     let mut all = ZYGOTE_NAMESPACES;
     all.set(CloneFlags::CLONE_NEWNET, recipe.network == Network::Own);
-    let mut born = if is_locked(recipe) { all.difference(made_late(recipe)) } else { all };
-    born.set(CloneFlags::CLONE_NEWUSER, is_born_apart(recipe));
-    born
-}
-
-/// Whether a zygote of this recipe is cloned with a user namespace. That is the one of its commands where
-/// its mounts are not locked, and else one above that: limits of a user namespace can be lifted by who has
-/// `CAP_SYS_RESOURCE` in it (`set_permissions` in kernel/ucount.c), so those of commands that keep that are
-/// set where they have none.
-pub(super) fn is_born_apart(recipe: &Recipe) -> bool {
-    !is_locked(recipe) || recipe.confinement.capabilities & (1 << CAP_SYS_RESOURCE) != 0
+    // One above that of its commands, where its limits are out of their reach and the mounts of the
+    // template are locked for what init mounts, too.
+    let late = made_late(recipe).difference(CloneFlags::CLONE_NEWUSER);
+    if is_locked(recipe) { all.difference(late) } else { all }
 }
 
 /// Those that it makes then, but for that of its mounts: what is its user namespace's own in any case, and

@@ -2,7 +2,7 @@
 //! every privilege that a command could inherit.
 
 use super::layers::Layers;
-use super::lock::{Lock, is_born_apart};
+use super::lock::Lock;
 use super::prepare::attach_tree;
 use super::renewal::Ground;
 use super::{Setup, bounds, whole};
@@ -46,11 +46,8 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
     umask(Mode::empty());
     let inside = inside(&recipe.authority, setup.identity);
     let again = recipe.recycle == Recycle::Whole;
-    let apart = is_born_apart(recipe);
-    if apart {
-        // Where another user namespace is to come, the ids of this one are those outside.
-        write_id_maps(if again { inside } else { setup.identity }, setup.identity)?;
-    }
+    // Where another user namespace is to come, the ids of this one are those outside.
+    write_id_maps(if again { inside } else { setup.identity }, setup.identity)?;
     let ground = again.then(Ground::keep).transpose()?;
     let (mut layers, (limits, lock)) = furnish(setup, || {
         let lock = Lock::new(recipe)?;
@@ -61,15 +58,9 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
         }
         Ok((bounds::open_limits()?, lock))
     })?;
-    let bound = || bounds::set(&limits, recipe, setup.layout.inotify_of_a_user);
-    if apart {
-        bound()?;
-    }
+    bounds::set(&limits, recipe, setup.layout.inotify_of_a_user)?;
     let lock_it = |lock: &Lock| lock.lock(&mut layers, recipe, inside, setup.identity);
     let left = lock.as_ref().map(lock_it).transpose()?;
-    if !apart {
-        bound()?;
-    }
     drop(limits);
     finish(recipe)?;
     drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
