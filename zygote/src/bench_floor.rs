@@ -2,9 +2,8 @@
 //!
 //! The caller must have one thread, as for every clone of this crate.
 
-use crate::sys::process::{Cloned, ZYGOTE_NAMESPACES, clone_into, exit_now};
+use crate::sys::process::{Cloned, clone_zygote, exit_now};
 use nix::errno::Errno;
-use nix::sched::CloneFlags;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use nix::sys::wait::waitpid;
@@ -25,10 +24,9 @@ pub struct Spent {
 /// # Errors
 /// Those of clone3(2), such as `ENOSPC` at a namespace limit, and of waitpid(2).
 pub fn clone_and_exit(network: bool, count: u32) -> Result<Spent, Errno> {
-    let network = if network { CloneFlags::CLONE_NEWNET } else { CloneFlags::empty() };
     let (cpu, start) = (cpu()?, Instant::now());
     for _ in 0..count {
-        match clone_into(ZYGOTE_NAMESPACES | network)? {
+        match clone_zygote(network)? {
             Cloned::Child => exit_now(0),
             Cloned::Parent { pid, .. } => waitpid(pid, None).map(drop)?,
         }

@@ -69,26 +69,17 @@ pub(crate) fn inotify_of_a_user() -> Result<Option<u32>, Failure> {
     }
 }
 
-/// Where they are to be [`set`]. Call where the zygote's own /proc is mounted and nothing of it is
-/// protected.
-pub(super) fn open_limits() -> Result<OwnedFd, Failure> {
+/// Sets them. Call where the zygote's own /proc is mounted.
+pub(super) fn set(recipe: &Recipe, inotify_of_a_user: Option<u32>) -> Result<(), Failure> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let limits = open(LIMITS, flags, Mode::empty());
-    limits.at_subject(Step::DropPrivileges, LIMITS.to_bytes())
-}
-
-/// Sets them, for the caller's user namespace.
-pub(super) fn set(
-    limits: &OwnedFd,
-    recipe: &Recipe,
-    inotify_of_a_user: Option<u32>,
-) -> Result<(), Failure> {
-    limit(limits, CGROUP_NAMESPACES, 0)?;
+    let limits = limits.at_subject(Step::DropPrivileges, LIMITS.to_bytes())?;
+    limit(&limits, CGROUP_NAMESPACES, 0)?;
     if let Some(instances) = inotify_of_a_user {
-        limit(limits, INOTIFY, instances / 2)?;
+        limit(&limits, INOTIFY, instances / 2)?;
     }
     if recipe.confinement.command_filters.is_empty() {
-        NAMESPACES.into_iter().try_for_each(|name| limit(limits, name, NAMESPACES_MAX))?;
+        NAMESPACES.into_iter().try_for_each(|name| limit(&limits, name, NAMESPACES_MAX))?;
     }
     // Otherwise no command can make any: these filters forbid it.
     Ok(())

@@ -5,12 +5,9 @@
 //! below: the host's `/proc` below the environment's own, what is writable below what is not, what was
 //! hidden. A mount is locked by being copied into a mount namespace of a less privileged user namespace
 //! (mount_namespaces(7), "Restrictions on mount namespaces"; `disconnect_mount` in fs/namespace.c).
-//!
-//! So a zygote makes itself a second user namespace, below that of its birth, when all is mounted.
 
 use super::layers::Layers;
 use crate::failure::At;
-use crate::sys::process::ZYGOTE_NAMESPACES;
 use crate::template::{own_namespace, set_up_network_through, write_id_maps};
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
@@ -22,32 +19,6 @@ use zyg_protocol::message::{Attach, Failure, Network, Recipe, Recycle, Step};
 /// Settings of the network, in a procfs, before those of the host are protected.
 const SETTINGS: &CStr = c"/proc/sys/net";
 
-/// The namespaces of its own that a zygote of this recipe is cloned with: all but those that it makes
-/// when it locks its mounts.
-pub(crate) fn born_in(recipe: &Recipe) -> CloneFlags {
-    let mut all = ZYGOTE_NAMESPACES;
-    all.set(CloneFlags::CLONE_NEWNET, recipe.network == Network::Own);
-    // One above that of its commands, where its limits are out of their reach and the mounts of the
-    // template are locked for what init mounts, too.
-    let late = made_late(recipe).difference(CloneFlags::CLONE_NEWUSER);
-    if is_locked(recipe) { all.difference(late) } else { all }
-}
-
-/// Those that it makes then, but for that of its mounts: what is its user namespace's own in any case, and
-/// what its commands may have capabilities over.
-fn made_late(recipe: &Recipe) -> CloneFlags {
-    let mut late = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWUTS;
-    late.set(CloneFlags::CLONE_NEWIPC, recipe.confinement.capabilities != 0);
-    late.set(CloneFlags::CLONE_NEWNET, recipe.network == Network::Own);
-    late
-}
-
-/// Whether the mounts of a zygote of this recipe are locked: not of one that is to be renewed, which must
-/// be able to take them off again.
-fn is_locked(recipe: &Recipe) -> bool {
-    recipe.recycle != Recycle::Whole
-}
-
 /// Locks a zygote's mounts.
 pub(super) struct Lock {
     /// Where a network namespace of its own is set up.
@@ -55,10 +26,10 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// For a zygote of this recipe; `None` where its mounts are not locked. Call where its /proc is mounted
-    /// and nothing of it is protected.
+    /// For a zygote of this recipe; `None` for one that is to be renewed, which must be able to take
+    /// its mounts off again. Call where its /proc is mounted and nothing of it is protected.
     pub fn new(recipe: &Recipe) -> Result<Option<Self>, Failure> {
-        if !is_locked(recipe) {
+        if recipe.recycle == Recycle::Whole {
             return Ok(None);
         }
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -68,7 +39,8 @@ impl Lock {
     }
 
     /// Goes on in copies of the caller's mounts that are locked, in a user namespace below the caller's
-    /// that shows the caller's ids, `outside`, as those `inside`, and in what else is made late. The caller's
+    /// that shows the caller's ids, `outside`, as those `inside`, with a host name of its own; with IPC objects of its own where commands are to
+    /// have capabilities, and with a network of its own where they are to have that. The caller's
     /// capability sets are then full and its bounding set, too (user_namespaces(7)).
     ///
     /// Returns the mount namespace that it has left, to be closed when nobody waits: its end takes an
@@ -84,9 +56,15 @@ impl Lock {
         outside: (u32, u32),
     ) -> Result<OwnedFd, Failure> {
         let left = own_namespace("mnt")?;
-        let new = CloneFlags::CLONE_NEWNS | made_late(recipe);
-        // As much a part of what makes a zygote as the clone.
-        layers.follow(|| unshare(new)).at(Step::Clone)?;
+        let mut new =
+            CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
+        if recipe.confinement.capabilities != 0 {
+            new |= CloneFlags::CLONE_NEWIPC;
+        }
+        if self.settings.is_some() {
+            new |= CloneFlags::CLONE_NEWNET;
+        }
+        layers.follow(|| unshare(new)).at(Step::MountNamespace)?;
         write_id_maps(inside, outside)?;
         self.settings.as_ref().map_or(Ok(()), set_up_network_through)?;
         Ok(left)

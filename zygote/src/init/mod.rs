@@ -24,7 +24,6 @@ use crate::failure::At;
 use crate::sys;
 use crate::sys::process::exit_now;
 use crate::template::Layout;
-pub(crate) use lock::born_in;
 pub(crate) use setup::inside;
 
 use children::Children;

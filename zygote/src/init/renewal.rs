@@ -117,12 +117,12 @@ impl Init<'_> {
         fcntl(&self.channel, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).at(Step::Sockets)?;
         let Some(ground) = &self.ground else { exit_now(1) };
         ground.enter_anew()?;
-        (self.layers, ()) = setup::furnish(self.setup, || {
+        self.layers = setup::furnish(self.setup, || {
             // So that numbers tell nothing of the processes that there were.
             let _ = tell(LAST_PID, b"1");
             Ok(())
         })?;
-        setup::finish(self.setup.recipe)?;
+        setup::mount_terminals()?;
         let evidence = evidence()?;
         let renewed = Lifeline::Renewed { renew_us: start.elapsed().as_micros() as u64 };
         let descriptors: [BorrowedFd<'_>; 3] = evidence.each_ref().map(AsFd::as_fd);

@@ -17,9 +17,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{sethostname, setsid};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
-use zyg_protocol::message::{
-    Authority, Bytes, Confinement, Failure, Network, Recipe, Recycle, Step,
-};
+use zyg_protocol::message::{Authority, Bytes, Confinement, Failure, Network, Recycle, Step};
 
 const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 
@@ -49,20 +47,19 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
     // Where another user namespace is to come, the ids of this one are those outside.
     write_id_maps(if again { inside } else { setup.identity }, setup.identity)?;
     let ground = again.then(Ground::keep).transpose()?;
-    let (mut layers, (limits, lock)) = furnish(setup, || {
-        let lock = Lock::new(recipe)?;
+    let mut lock = None;
+    let mut layers = furnish(setup, || {
+        lock = Lock::new(recipe)?;
         if recipe.network == Network::Own && lock.is_none() {
             // Through a procfs of its own, since in the host's each file would be one more to look
             // through for the next zygote.
             set_up_network()?;
         }
-        Ok((bounds::open_limits()?, lock))
+        bounds::set(recipe, setup.layout.inotify_of_a_user)
     })?;
-    bounds::set(&limits, recipe, setup.layout.inotify_of_a_user)?;
     let lock_it = |lock: &Lock| lock.lock(&mut layers, recipe, inside, setup.identity);
     let left = lock.as_ref().map(lock_it).transpose()?;
-    drop(limits);
-    finish(recipe)?;
+    mount_terminals()?;
     drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
     // Last, since the template's session may be at the lowest priority.
     setsid().at(Step::DropPrivileges)?;
@@ -75,12 +72,12 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
     Ok(Made { layers, signals, ground, lock, left })
 }
 
-/// Mounts over the template's tree what is a lease's own but for its terminals. `use_proc` is called when
-/// /proc is mounted and nothing of it is protected.
-pub(super) fn furnish<T>(
+/// Mounts over the template's tree what is a lease's own but for its terminals, and sets the host name.
+/// What is to be written in /proc is written when it is mounted and nothing of it is protected.
+pub(super) fn furnish(
     setup: &Setup<'_>,
-    use_proc: impl FnOnce() -> Result<T, Failure>,
-) -> Result<(Layers, T), Failure> {
+    write_proc: impl FnOnce() -> Result<(), Failure>,
+) -> Result<Layers, Failure> {
     let recipe = setup.recipe;
     let inside = inside(&recipe.authority, setup.identity);
     let view = &recipe.view;
@@ -94,7 +91,7 @@ pub(super) fn furnish<T>(
             .at_subject(Step::Scratch, private.path.to_bytes())?;
     }
     mount_proc().at(Step::Proc)?;
-    let used = use_proc()?;
+    write_proc()?;
     if setup.identity.0 == 0 {
         protect_host_controls().at(Step::Proc)?;
     }
@@ -102,16 +99,15 @@ pub(super) fn furnish<T>(
         layers.cover(path).at_subject(Step::Home, path.to_bytes())?;
     }
     finish_view(&setup.layout.late, &kept)?;
-    Ok((layers, used))
-}
-
-/// Does what belongs to the user namespace that commands are in: sets the host name, and mounts the
-/// terminals, whose files are those of the namespace that they are mounted in. They cover the mount point
-/// that the private places were made through.
-pub(super) fn finish(recipe: &Recipe) -> Result<(), Failure> {
     if let Some(hostname) = &recipe.hostname {
         sethostname(hostname).at_subject(Step::Hostname, hostname)?;
     }
+    Ok(layers)
+}
+
+/// Mounts the terminals: last, for its files are those of the user namespace that it is mounted in. It
+/// covers the mount point that the private places were made through.
+pub(super) fn mount_terminals() -> Result<(), Failure> {
     let options = format!("newinstance,ptmxmode=0666,mode=0620,max={}", bounds::TERMINALS_MAX);
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(Some("devpts"), "/dev/pts", Some("devpts"), flags, Some(options.as_str()))

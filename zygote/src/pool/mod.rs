@@ -22,8 +22,9 @@
 //! * `settings`: what a server and a pool are set to;
 //! * `slots`: zygotes and their states, with the table of their changes;
 //! * `waiters`: the queues;
-//! * `acquires`: what becomes of an acquire; `batches`: of one for several zygotes; `reports`: what becomes of what is heard of zygotes;
-//!   `settling`: what becomes possible or due by either, or by time alone;
+//! * `acquires`: what becomes of an acquire; `batches`: of one for several zygotes; `reports`: what
+//!   becomes of what is heard of zygotes; `settling`: what becomes possible or due by either, or by time
+//!   alone;
 //! * `demand`: how many zygotes are worth keeping; `reservations`: how many are asked for;
 //! * `refill`: what is built next and what makes room; `turns`: whose turn it is; `pacing`: how fast;
 //! * `circuit`: whether builds are worth trying;

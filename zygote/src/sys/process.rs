@@ -2,7 +2,6 @@
 #![expect(unsafe_code, reason = "system calls without a wrapper")]
 
 use nix::errno::Errno;
-use nix::sched::CloneFlags;
 use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, raise, sigaction, sigprocmask,
 };
@@ -25,14 +24,14 @@ pub enum Cloned {
     Child,
 }
 
-/// Namespaces that every zygote has for its own. Its network namespace is not among them: it may be
+/// Namespaces that every zygote gets for its own. Its network namespace is not among them: it is
 /// made by the template, to be owned by the template's user namespace.
-pub const ZYGOTE_NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWUSER
-    .union(CloneFlags::CLONE_NEWPID)
-    .union(CloneFlags::CLONE_NEWNS)
-    .union(CloneFlags::CLONE_NEWIPC)
-    .union(CloneFlags::CLONE_NEWUTS)
-    .union(CloneFlags::CLONE_NEWCGROUP);
+const ZYGOTE_NAMESPACES: i32 = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP;
 
 /// Clones the caller into fresh namespaces, as fork(2) does: the child continues here.
 ///
@@ -42,11 +41,27 @@ pub const ZYGOTE_NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWUSER
 /// # Errors
 /// That of clone3(2) (Linux 5.3): `ENOSPC` at a namespace limit (`/proc/sys/user/max_*`), `EPERM`
 /// where user namespaces are forbidden, `EAGAIN` at a process limit.
-pub fn clone_into(namespaces: CloneFlags) -> Result<Cloned, Errno> {
+///
+/// With `own_network` the child has a network namespace of its own as well.
+pub fn clone_zygote(own_network: bool) -> Result<Cloned, Errno> {
+    let network = if own_network { libc::CLONE_NEWNET } else { 0 };
+    clone_into(ZYGOTE_NAMESPACES | network)
+}
+
+/// Clones the caller, as fork(2) does, into a pid namespace of its own, which the caller's user
+/// namespace owns. The caller must be single-threaded.
+///
+/// # Errors
+/// As of [`clone_zygote`].
+pub fn fork_apart() -> Result<Cloned, Errno> {
+    clone_into(libc::CLONE_NEWPID)
+}
+
+fn clone_into(namespaces: i32) -> Result<Cloned, Errno> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all of clone_args is integers, for which zero is a value.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = (namespaces.bits() | libc::CLONE_PIDFD) as u64;
+    arguments.flags = (namespaces | libc::CLONE_PIDFD) as u64;
     arguments.pidfd = &raw mut pidfd as u64;
     arguments.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM the child has a copy of the caller's memory, stack included, and
@@ -61,15 +76,6 @@ pub fn clone_into(namespaces: CloneFlags) -> Result<Cloned, Errno> {
             pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
         }),
     }
-}
-
-/// Clones the caller, as fork(2) does, into a pid namespace of its own, which the caller's user
-/// namespace owns. The caller must be single-threaded.
-///
-/// # Errors
-/// As of [`clone_into`].
-pub fn fork_apart() -> Result<Cloned, Errno> {
-    clone_into(CloneFlags::CLONE_NEWPID)
 }
 
 /// Ends the process behind a pidfd. One that has ended already is no error.

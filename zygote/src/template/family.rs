@@ -237,8 +237,8 @@ fn clone(
     // Here, not in the zygote's network namespace: a socket would be seen there, and outlast it.
     let (channel, clients) = pair().at(Step::Sockets)?;
     let start = Instant::now();
-    let namespaces = init::born_in(recipe);
-    let (pid, network) = networks.in_zygotes(|| match process::clone_into(namespaces) {
+    let own_network = networks.is_born_with_own(recipe.recycle);
+    let (pid, network) = networks.in_zygotes(|| match process::clone_zygote(own_network) {
         // The child never returns from here: it is not the template any more.
         Ok(Cloned::Child) => {
             let setup = init::Setup { layout, recipe, identity, start };

@@ -12,7 +12,7 @@ use nix::fcntl::AT_FDCWD;
 use nix::sched::{CloneFlags, setns, unshare};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use zyg_protocol::message::{Failure, Network, Recipe, Step};
+use zyg_protocol::message::{Failure, Network, Recipe, Recycle, Step};
 
 /// Network namespaces that are set up through one procfs: few enough that none of them takes
 /// noticeably longer than the first, and many enough that a new procfs, 100 µs, is not felt.
@@ -40,6 +40,12 @@ impl Networks {
         }
         let stock = Stock::new(recipe.confinement.descriptors.1, recipe.recycle);
         Ok(Self { own: own("net")?, kind, stock, maker: Maker::new(sys::mount::new_procfs) })
+    }
+
+    /// Whether a zygote is to be born in a network namespace of its own: any other makes one later,
+    /// when it locks its mounts.
+    pub fn is_born_with_own(&self, recycle: Recycle) -> bool {
+        self.kind == Network::Own && recycle == Recycle::Whole
     }
 
     /// Runs `act` in the network namespace that a zygote is to have from the template: one of which

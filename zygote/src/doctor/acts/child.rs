@@ -21,7 +21,7 @@ const PATIENCE_MS: u16 = 20_000;
 pub(super) fn in_clone(act: impl FnOnce() -> Done) -> Done {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     let (told, tell) = pipe2(OFlag::O_CLOEXEC).doing("make a pipe")?;
-    match process::clone_into(process::ZYGOTE_NAMESPACES) {
+    match process::clone_zygote(false) {
         Err(errno) => {
             Err(errno).doing("clone a zygote").map_err(|trouble| within(Step::ZygoteClone, trouble))
         }

@@ -4,7 +4,7 @@ use super::child::Held;
 use super::{Doing, Done, Trouble};
 use crate::subordinate::{GIDS, LEAST, Range, UIDS, granted as granted_to};
 use crate::sys::probe::has_file_capabilities;
-use crate::sys::process::{ZYGOTE_NAMESPACES, clone_into};
+use crate::sys::process::clone_zygote;
 use nix::errno::Errno;
 use nix::sys::stat::stat;
 use nix::unistd::getuid;
@@ -64,7 +64,7 @@ fn in_path(name: &str) -> Option<PathBuf> {
 /// Maps a range in a child's user namespace, as a server would.
 pub(super) fn map_range() -> Done {
     let root = getuid().is_root();
-    let held = Held::start(|| clone_into(ZYGOTE_NAMESPACES), "clone a zygote")?;
+    let held = Held::start(|| clone_zygote(false), "clone a zygote")?;
     let mut counts = Vec::new();
     for (kind, grants, program) in [("uid", UIDS, "newuidmap"), ("gid", GIDS, "newgidmap")] {
         let map = format!("/proc/{}/{kind}_map", held.pid);

@@ -67,7 +67,7 @@ pub(super) fn other(kind: &str) -> Done {
 pub(super) fn zygote_clone() -> Done {
     enter_mount()?;
     unshare(CloneFlags::CLONE_NEWNET).at(Step::NetNamespace)?;
-    let held = Held::start(|| process::clone_into(process::ZYGOTE_NAMESPACES), "clone a zygote")?;
+    let held = Held::start(|| process::clone_zygote(false), "clone a zygote")?;
     let mut fds = [PollFd::new(held.pidfd.as_fd(), PollFlags::POLLIN)];
     if poll(&mut fds, PollTimeout::ZERO).doing("poll a pidfd")? != 0 {
         return Err(Trouble::plain("a living process is reported dead by its pidfd"));
