@@ -4,6 +4,8 @@ use crate::{outside, printed, server, succeeds};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerPidfd;
 use std::collections::HashSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use zygote_client::LeaseOptions;
 
@@ -155,4 +157,41 @@ fn a_profiles_time_limit_ends_a_lease() {
         log.lines().any(|line| line.contains("time limit") && line.contains(&process)),
         "{log}"
     );
+}
+
+#[test]
+fn a_slice_reads_nothing_that_is_its_users_alone_though_all_is_writable() {
+    // Root's home directory is closed to its slices.
+    let place = if zyg_tests::is_root() { "/srv".into() } else { zyg_tests::home() };
+    let tree = tempfile::Builder::new().prefix(".zyg-tree-").tempdir_in(place).unwrap();
+    let (private, file) = (tree.path().join("private"), tree.path().join("private/file"));
+    for directory in ["proc", "sys", "dev", "tmp", "private"] {
+        std::fs::create_dir(tree.path().join(directory)).unwrap();
+    }
+    let programs = "/bin/sh /bin/cat";
+    let copy = format!(
+        "cp -L --parents {programs} $(ldd {programs} | grep -o '/lib[^ ]*' | sort -u) {} && echo ok",
+        tree.path().display()
+    );
+    assert_eq!(outside(&copy), "ok");
+    std::fs::write(&file, "its user's").unwrap();
+    for (path, mode) in [(tree.path(), 0o755), (&file, 0o644), (&private, 0o700)] {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    let keys = format!("root = {:?}\nroot_overlay = true\nwritable = [\"/tmp\"]\n", tree.path());
+    let server =
+        server(&format!("[profile.apart]\nidentity = \"slice\"\n{keys}[profile.same]\n{keys}"));
+    assert_eq!(printed(&server, "same", "cat /private/file"), "its user's", "the control");
+    assert_eq!(printed(&server, "apart", "echo runs; cat /private/file"), "runs");
+}
+
+#[test]
+fn no_capability_lifts_the_limits_of_an_environment() {
+    let nested = "unshare --user --cgroup true";
+    assert_eq!(outside(&format!("{nested} && echo made")), "made", "the control");
+    let server = server("[profile.able]\ncapabilities = [\"sys_resource\"]\n");
+    // Root's settings cannot be written at all.
+    let lift = "echo 50 > /proc/sys/user/max_cgroup_namespaces";
+    assert!(!succeeds(&server, "able", &format!("{lift}; {nested}")));
+    assert!(succeeds(&server, "able", "unshare --user true"), "the control: others are allowed");
 }

@@ -175,3 +175,25 @@ fn each_network_is_what_it_says() {
     assert!(!succeeds(&server, "hosts", address), "nor the host's");
     assert!(!outside("ip address show dev lo").contains("10.9.8.7"));
 }
+
+#[test]
+fn a_bind_that_a_link_leads_into_a_private_place_is_shown_or_refused() {
+    if !zyg_tests::is_root() {
+        return eprintln!("NOT SHOWN: it takes root, for a link that lies where commands see it");
+    }
+    let place = tempfile::tempdir_in("/srv").unwrap();
+    let home = tempfile::Builder::new().prefix(".zyg-test-").tempdir_in(zyg_tests::home()).unwrap();
+    fs::write(home.path().join("f"), "the host's").unwrap();
+    let source = tempfile::tempdir_in("/srv").unwrap();
+    fs::write(source.path().join("f"), "the bind's").unwrap();
+    let link = place.path().join("link");
+    std::os::unix::fs::symlink(home.path(), &link).unwrap();
+    let bind = format!("{}:{}", source.path().display(), link.display());
+    let server = server(&format!("[profile.bound]\nbind = [{bind:?}]\n"));
+    let read = format!("cat {}/f", link.display());
+    let output = server.zyg("run").args(["-p", "bound", "--", "sh", "-c", &read]).output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    // Nothing else may be taken for it.
+    assert!(shown == "the bind's" || output.status.code() == Some(125), "{shown}");
+    assert_eq!(printed(&server, "default", &read), "the host's", "the control");
+}
