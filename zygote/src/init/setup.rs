@@ -8,7 +8,7 @@ use super::renewal::Ground;
 use super::{Setup, bounds, whole};
 use crate::failure::At;
 use crate::sys;
-use crate::template::{Late, PrivatePath, cover_empty, set_up_network, write_id_maps};
+use crate::template::{Late, PrivatePath, cover_empty, is_awaited, set_up_network, write_id_maps};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{SigSet, Signal};
@@ -42,6 +42,13 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
     let recipe = setup.recipe;
     sys::privilege::set_name(c"zyg-init");
     umask(Mode::empty());
+    // The template's session may be at the lowest priority. So its own one is the last thing of a zygote
+    // for which nobody waits, and the first of one that is awaited: also where the template's could not
+    // be raised.
+    let awaited = is_awaited();
+    if awaited {
+        setsid().at(Step::DropPrivileges)?;
+    }
     let inside = inside(&recipe.authority, setup.identity);
     let again = recipe.recycle == Recycle::Whole;
     // Where another user namespace is to come, the ids of this one are those outside.
@@ -61,8 +68,9 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
     let left = lock.as_ref().map(lock_it).transpose()?;
     mount_terminals()?;
     drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
-    // Last, since the template's session may be at the lowest priority.
-    setsid().at(Step::DropPrivileges)?;
+    if !awaited {
+        setsid().at(Step::DropPrivileges)?;
+    }
     // Whoever speaks to init waits for it. Commands start with the default.
     let _ = sys::process::prefer_short_slices();
     let mut mask = SigSet::empty();

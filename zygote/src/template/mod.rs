@@ -47,6 +47,7 @@ pub(crate) use authority::write_id_maps;
 pub(crate) use namespaces::own as own_namespace;
 pub(crate) use network::{set_up as set_up_network, set_up_by as set_up_network_through};
 pub(crate) use parts::{Late, cover_empty};
+pub(crate) use priority::is_awaited;
 pub(crate) use tree::{Layout, PrivatePath, mode_of};
 
 /// The argument that makes the binary take this role.
@@ -197,7 +198,8 @@ impl Template {
                 fds.push(PollFd::new(link, PollFlags::POLLIN));
                 fds.len() - 1
             });
-            match poll(&mut fds, timeout(self.family.unsure_for())) {
+            let wakes = [self.family.unsure_for(), self.priority.retry_in()];
+            match poll(&mut fds, timeout(wakes.into_iter().flatten().min())) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => {
                     log::error!("failed to wait for events: {errno}");
@@ -208,6 +210,7 @@ impl Template {
                 |place: usize| fds[place].revents().is_some_and(|events| !events.is_empty());
             let (asked, ended) = (happened(0), happened(1));
             let (room, answered) = (backlog.is_some_and(happened), answers.is_some_and(happened));
+            self.priority.retry();
             if room {
                 self.networks.tell();
             }
