@@ -4,9 +4,10 @@ use crate::{outside, printed, server, succeeds};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerPidfd;
 use std::collections::HashSet;
-use std::fs::Permissions;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use zyg_tests::Setup;
 use zygote_client::LeaseOptions;
 
 /// The kernel uid of a lease's commands, as the host sees it.
@@ -28,6 +29,24 @@ fn no_two_strict_leases_share_a_kernel_uid() {
     assert!(!uids.contains(&own) && !uids.contains(&0), "{uids:?}");
     let default = client.acquire(&LeaseOptions::new()).unwrap();
     assert_eq!(kernel_uid(&default), own, "the control");
+}
+
+#[test]
+fn a_template_looks_for_newuidmap_where_its_server_does() {
+    let server = Setup::default().shell("PATH=/here:$PATH; export PATH").start_warm();
+    let template = server.processes_named("zyg-template")[0];
+    let environment = fs::read(format!("/proc/{template}/environ")).unwrap();
+    let mut variables = environment.split(|byte| *byte == 0);
+    assert!(variables.any(|variable| variable.starts_with(b"PATH=/here:")));
+}
+
+#[test]
+fn what_a_command_finds_does_not_depend_on_the_umask_of_the_server() {
+    let server = Setup::default().shell("umask 077").start();
+    let strict = server.client().acquire(LeaseOptions::new().profile("strict")).unwrap();
+    let mut command = strict.command("sh");
+    let output = command.args(["-c", "echo >/dev/null && cat /proc/self/comm"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "cat\n", "{output:?}");
 }
 
 #[test]

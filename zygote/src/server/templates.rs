@@ -51,7 +51,10 @@ impl Server {
         let mut command = Command::new(OWN_BINARY);
         command.arg(crate::template::ROLE).env_clear().stdin(theirs).stdout(Stdio::null());
         command.current_dir("/");
-        command.envs(std::env::var_os("ZYG_LOG").map(|filter| ("ZYG_LOG", filter)));
+        // How much to log, and where newuidmap(1) is.
+        for name in ["ZYG_LOG", "PATH"] {
+            command.envs(std::env::var_os(name).map(|value| (name, value)));
+        }
         let pid = command.spawn()?.id();
         // Nobody has reaped it yet, so the number is its own.
         let pidfd = process::open(Pid::from_raw(pid as i32))?;

@@ -31,6 +31,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 use priority::Priority;
 use returns::Returns;
@@ -61,6 +62,8 @@ const NAME: &std::ffi::CStr = c"zyg-template";
 pub fn main() -> ExitCode {
     sys::process::reset_signals();
     sys::process::reset_scheduling();
+    // Whatever the server's is: commands are to find their way through the tree.
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
     sys::privilege::set_name(NAME);
     let link = sys::descriptors::take_inherited(0).and_then(|link| {
         sys::descriptors::close_stdin()?;
