@@ -166,7 +166,7 @@ impl Client {
                 acquire.request = request;
                 Request::AcquireMany { acquire: acquire.clone(), count }
             })?;
-            Ok((answers.next()?, answers))
+            Ok((answers.first(session)?, answers))
         })?;
         let hostname = options.asked_hostname().map(str::to_owned);
         Batch::new(session, acquire.cwd, hostname).collect(first, answers)

@@ -177,6 +177,11 @@ impl<M: Post> Mailbox<M> {
         }
     }
 
+    /// Waits until a message can be sent, or the deadline; whether it can. A peer that is gone takes all.
+    pub(crate) fn has_room_until(&self, deadline: Option<Instant>) -> Result<bool, Errno> {
+        ready(self.socket(), PollFlags::POLLOUT, deadline)
+    }
+
     fn desk(&self) -> MutexGuard<'_, Desk<M>> {
         // Every change to the desk is complete before anything can panic.
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)

@@ -155,6 +155,28 @@ fn somebody_who_hangs_up_is_named() {
 }
 
 #[test]
+fn somebody_who_says_nothing_is_named() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("silent.sock");
+    // It is connected to, and never accepts.
+    let _listener = listener(&path);
+    std::thread::scope(|threads| {
+        // Each takes its time.
+        for arguments in [&["run", "--", "echo", "ran"][..], &["status"]] {
+            let path = &path;
+            threads.spawn(move || {
+                let mut command = Command::new(zyg_binary());
+                let output = command.args(arguments).env("ZYG_SOCKET", path).output().unwrap();
+                let said = refused(&output);
+                for word in ["does not answer within 5 s", path.to_str().unwrap()] {
+                    assert!(said.contains(word), "{word} is not in: {said}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn a_server_of_another_version_is_told_with_both_versions() {
     let place = tempfile::tempdir().unwrap();
     let (ours, other) = (WIRE_VERSION.to_string(), (WIRE_VERSION + 1).to_string());
