@@ -285,9 +285,10 @@ pub enum Denial {
         uid: u32,
     },
     /// The client has as many as its profile allows each user.
-    #[error("quota exceeded: {limit} {what} are all that this profile allows each user")]
+    #[error("quota exceeded: {limit} {what} are all that a user may have{}", where_it_is_set(what))]
     QuotaExceeded {
-        /// `leases` or `waiters`.
+        /// `leases` or `waiters`, of a profile or of the whole server; or something else, with what to
+        /// change.
         what: String,
         /// How many.
         limit: u32,
@@ -334,6 +335,15 @@ pub enum Denial {
         /// The server's uid.
         serves: u32,
     },
+}
+
+/// Where a quota is set, which does not say so itself.
+fn where_it_is_set(what: &str) -> &'static str {
+    match what {
+        "leases" => " (quota.leases of the profile, or of [server])",
+        "waiters" => " (quota.waiters of the profile, or of [server])",
+        _ => "",
+    }
 }
 
 /// Why a session is not served at all.

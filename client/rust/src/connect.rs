@@ -18,8 +18,8 @@ use std::process::ExitStatus;
 use std::time::Duration;
 use zyg_protocol::limits::WIRE_VERSION;
 
-/// Where the system service listens.
-const SYSTEM_SOCKET: &str = "/run/zyg/zyg.sock";
+/// Where the system service listens (systemd/zyg.socket).
+pub const SYSTEM_SOCKET: &str = "/run/zyg/zyg.sock";
 
 /// How long a private server stays without anything to do: longer than the pauses between the
 /// runs of somebody who edits and tests, shorter than anybody would notice it lingering.

@@ -47,7 +47,7 @@ pub use channel::LeaseError;
 pub use child::{Child, Signals};
 pub use client::{Client, RequestError};
 pub use command::{Command, RunError};
-pub use connect::{ConnectError, Connector, Named, default_socket, private_socket};
+pub use connect::{ConnectError, Connector, Named, SYSTEM_SOCKET, default_socket, private_socket};
 pub use drain::{DrainError, Drained};
 pub use lease::{AcquireError, Lease};
 pub use options::{LeaseOptions, OptionsError};

@@ -4,6 +4,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+use zygote::config::time;
 
 /// Run anything in a fresh, isolated Linux environment, for the price of a ping.
 #[derive(Debug, Parser)]
@@ -115,8 +116,8 @@ pub struct Run {
     /// Run on a terminal of its own
     #[arg(short, long)]
     pub tty: bool,
-    /// End the command after this long: 90, 90s, 500ms, 10m, 2h
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    /// End the command after this long: 90, 90s, 500ms, 10m, 1h30m
+    #[arg(long, value_name = "TIME", value_parser = limit)]
     pub timeout: Option<Duration>,
     /// Queue this long at most when no environment is free
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -340,19 +341,20 @@ pub fn mounts(matches: &ArgMatches) -> Vec<MountFlag> {
     all.into_iter().map(|(_, flag)| flag).collect()
 }
 
-/// A time with its unit; without one, seconds.
+/// A time as in the configuration, or a number of seconds.
 fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(format!("unknown unit {unit:?}: use ms, s, m or h")),
-    };
-    let number: f64 = number.parse().map_err(|_| "a number is expected, as in 90s".to_owned())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+    let seconds = text.contains(|c: char| c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let told =
+        || format!("{text:?} is no time: seconds, or a number with ms, s, m, h or d, as in 1h30m");
+    let time = if seconds { time(&format!("{text}s")) } else { time(text) };
+    time.map_err(|_| told())
+}
+
+/// A time that is to pass before something is ended.
+fn limit(text: &str) -> Result<Duration, String> {
+    let told = "it would end the command before it begins; without the option there is no limit";
+    duration(text).and_then(|time| if time.is_zero() { Err(told.to_owned()) } else { Ok(time) })
 }
 
 #[cfg(test)]
@@ -388,12 +390,24 @@ mod tests {
     #[test]
     fn a_duration_has_a_unit_or_is_in_seconds() {
         for (text, ms) in
-            [("90", 90_000), ("1.5s", 1_500), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000)]
+            [("90", 90_000), ("1.5", 1_500), ("500ms", 500), ("0", 0), ("1h30m", 5_400_000)]
         {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "s", "-1", "1x", "1e400", "99999999999999999999h"] {
-            assert!(duration(text).is_err(), "{text}");
+        for text in ["", ".", "s", "-1", "1x", "1e400", "99999999999999999999h"] {
+            assert!(duration(text).unwrap_err().contains("seconds"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_command_has_some_time_or_all_the_time() {
+        let told = |time: &str| {
+            let parsed = Cli::try_parse_from(["zyg", "run", "--timeout", time, "x"]);
+            parsed.err().map(|error| error.to_string())
+        };
+        assert_eq!(told("1ms"), None);
+        for none in ["0", "0s"] {
+            assert!(told(none).unwrap().contains("there is no limit"), "{none}");
         }
     }
 

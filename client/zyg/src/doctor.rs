@@ -16,7 +16,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
-use zygote::doctor::{Entry, Facts, Outcome, Report, SYSTEM_SOCKET, State, Step, perform};
+use zygote::doctor::{Entry, Facts, Outcome, Report, State, Step, perform};
+use zygote_client::SYSTEM_SOCKET;
 
 /// Our own program, even if another one lies at its path by now.
 const OWN_PROGRAM: &str = "/proc/self/exe";

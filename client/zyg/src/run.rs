@@ -205,8 +205,27 @@ fn refused(error: AcquireError, run: &Run, cwd: &Path) -> anyhow::Error {
                 String::from_utf8_lossy(subject)
             )
         }
+        AcquireError::Prepare(failure @ Failure { step: Step::AttachMount, errno, .. }) => {
+            match why_not_mounted(Errno::from_raw(*errno)) {
+                Some(why) => anyhow!("{failure}: {why}"),
+                None => error.into(),
+            }
+        }
         AcquireError::Request(RequestError::Session(_)) => unserved(error.into(), &run.server),
         _ => error.into(),
+    }
+}
+
+/// What is likely wrong where the kernel attaches no mount (move_mount(2)).
+fn why_not_mounted(errno: Errno) -> Option<&'static str> {
+    match errno {
+        Errno::EINVAL | Errno::ENOTDIR => Some(
+            "a directory is mounted on a directory, a file on a file, and nothing on /: name another \
+             DST",
+        ),
+        Errno::EACCES => Some("a directory on the way to it is closed to you: name another DST"),
+        Errno::ENOSPC => Some("there are as many mounts as sysctl fs.mount-max allows"),
+        _ => None,
     }
 }
 

@@ -81,8 +81,7 @@ fn open_to(path: &Path, config: &Config) -> anyhow::Result<()> {
         std::os::unix::fs::chown(path, None, Some(gid))
             .with_context(|| format!("failed to give {} to group {group}", path.display()))?;
     }
-    let by_group = config.server.socket_group.as_ref().map(|_| 0o660);
-    let mode = config.server.socket_mode.or(by_group).or(root.then_some(0o666));
+    let mode = config.server.socket_mode.or(root.then_some(0o666));
     mode.map_or(Ok(()), |mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
             .with_context(|| format!("failed to set the mode of {}", path.display()))

@@ -54,6 +54,16 @@ fn a_file_that_is_not_executable_is_126() {
 }
 
 #[test]
+fn a_mount_that_the_kernel_refuses_is_told_with_what_is_wrong() {
+    let server = Server::start();
+    for (source, target) in [("/etc/passwd", "/tmp"), ("/etc", "/etc/passwd")] {
+        let mut command = server.zyg("run");
+        command.args(["--ro-bind", &format!("{source}:{target}"), "--", "true"]);
+        assert_refused(&command.output().unwrap(), 125, &[target, "a file on a file"]);
+    }
+}
+
+#[test]
 fn a_directory_is_126() {
     let server = Server::start();
     let place = tempfile::tempdir_in("/tmp").unwrap();

@@ -35,6 +35,8 @@ fn a_user_has_as_many_leases_as_the_quota_says() {
     match ask() {
         Err(AcquireError::Denied(Denial::QuotaExceeded { what, limit })) => {
             assert_eq!((what.as_str(), limit), ("leases", 2));
+            let told = Denial::QuotaExceeded { what, limit }.to_string();
+            assert!(told.contains("quota.leases of the profile, or of [server]"), "{told}");
         }
         other => panic!("{other:?}"),
     }

@@ -28,6 +28,7 @@ pub use profile::{
     Bind, Etc, Home, HostPath, Identity, Limits, Location, Network, Place, PoolSize, Principal,
     Profile, Quota, Recycle, Root, Seccomp, User,
 };
+pub use units::time;
 
 use std::collections::BTreeMap;
 use std::fmt;

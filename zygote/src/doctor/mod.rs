@@ -30,9 +30,6 @@ pub use step::Step;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Where the system service listens (systemd/zyg.socket).
-pub const SYSTEM_SOCKET: &str = "/run/zyg/zyg.sock";
-
 /// What became of a step: one JSON object on one line between its process and the parent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {

@@ -248,7 +248,14 @@ impl Server {
             FromTemplate::OpenFailed { ticket, failure } if self.opens(pool, ticket) => {
                 let Failure { subject, errno, .. } = failure;
                 let path = plain_text(&subject);
-                let reason = std::io::Error::from_raw_os_error(errno).to_string();
+                let mut reason = std::io::Error::from_raw_os_error(errno).to_string();
+                if errno == libc::EINVAL {
+                    // What is there has just been looked up (open_tree(2)).
+                    reason.push_str(
+                        ": it is in another mount namespace, as below /proc/PID/root, or was made \
+                         unbindable (mount --make-unbindable)",
+                    );
+                }
                 self.not_opened(ticket, Denial::MountRefused { path, reason });
             }
             // Nobody waits for it any more, or it never was this template's to answer.

@@ -246,7 +246,7 @@ fn each_mistake_is_refused_with_its_place_and_what_would_be_right() {
         ),
         (
             "server.drain_timeout = '10'",
-            "1:24: \"10\" is no time: a whole number with ms, s, m, h or d",
+            "1:24: \"10\" is no time: a number with ms, s, m, h or d, as in 1h30m",
         ),
         ("server.drain_timeout = '25h'", "1:24: `drain_timeout` must be from \"0s\" to \"1d\""),
         ("profile.x.pool.idle = '0s'", "1:23: `idle` must be from \"1ms\" to \"365d\""),

@@ -278,8 +278,14 @@ fn a_limit_has_a_unit_and_a_bound() {
         ),
         ("limits.tmp_inodes = 0", &format!("31: `tmp_inodes` must be from 1 to {most}, not 0")),
         ("limits.time = 10", "25: `time` must be a time such as \"10m\", not an integer"),
-        ("limits.time = '10'", "25: \"10\" is no time: a whole number with ms, s, m, h or d"),
-        ("limits.time = '1.5h'", "25: \"1.5h\" is no time: a whole number with ms, s, m, h or d"),
+        (
+            "limits.time = '10'",
+            "25: \"10\" is no time: a number with ms, s, m, h or d, as in 1h30m",
+        ),
+        (
+            "limits.time = '30m1h'",
+            "25: \"30m1h\" is no time: a number with ms, s, m, h or d, as in 1h30m",
+        ),
         ("limits.time = '0s'", "25: `time` must be from \"1ms\" to \"365d\""),
         ("limits.time = '366d'", "25: `time` must be from \"1ms\" to \"365d\""),
         ("limits.cpu = '1500ms'", "24: `cpu` is counted in whole seconds (setrlimit(2))"),
