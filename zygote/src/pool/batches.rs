@@ -5,8 +5,9 @@
 //! no zygote from anybody for longer than the policy lets it. That is what the following is about:
 //!
 //! * More than there may ever be are denied at once, and when a change of the bounds makes them so.
-//! * *The oldest batch* over all pools that leaves enough room for itself builds among single waiters,
-//!   in turns with them, and nothing takes away what is gathered for it.
+//! * *The next batch* over all pools builds among single waiters, in turns with them, and nothing takes
+//!   away what is gathered for it. It is, of those that leave enough room for themselves, one of the uid
+//!   that has waited longest since it came or since its latest batch was served, the first to come.
 //! * Other batches build only where there is room, and after whoever waits otherwise. What is gathered
 //!   for them gives way to any waiter, if nothing else can.
 //! * Of the generations of one profile and uid, which share one `max`, each serves and builds for
@@ -14,10 +15,10 @@
 //!   only for those.
 //!
 //! So no two batches wait for each other, and none takes back what another has taken from it: of all
-//! batches only the oldest takes what is gathered, and what it has grows with each of its turns until it
-//! is granted. Then the next one is the oldest. An older batch that is passed over waits for leases of
-//! its own user, and those only become fewer, since whoever comes to its pool comes after it; or for
-//! quarantined zygotes, for which nobody else waits.
+//! batches only the next takes what is gathered, and what it has grows with each of its turns until it
+//! is granted. Nobody who comes later takes its place. An earlier batch that is passed over waits for
+//! leases of its own user, and those only become fewer, since whoever comes to its pool comes after it; or
+//! for quarantined zygotes, for which nobody else waits.
 //!
 //! A single waiter is kept from what one batch has gathered, and from no more: less than that batch
 //! wants, which its user might as well have leased.
@@ -62,25 +63,26 @@ impl Policy {
         self.waiters.wanted(pool, ticket) <= left
     }
 
-    /// Finds out anew which batch is the oldest of those that nothing keeps from being served but
-    /// leases of other pools.
-    pub(super) fn choose_oldest(&mut self) {
+    /// Finds out anew which batch is the next of those that nothing keeps from being served but leases
+    /// of other pools.
+    pub(super) fn choose_next_batch(&mut self) {
         let left = self.limits.zygotes_max.saturating_sub(self.slots.totals().quarantined);
-        let mut firsts = self.waiters.first_batches();
-        let oldest = firsts.find(|&(ticket, pool)| {
+        let can_be = |&(ticket, pool): &(u64, PoolKey)| {
             let held_up = self.held_up_from(pool).is_some_and(|from| from < ticket);
             !held_up && self.fits(pool, ticket) && self.waiters.wanted(pool, ticket) <= left
-        });
-        let oldest = oldest.map(|(_, pool)| pool);
-        if oldest == self.oldest_batch {
+        };
+        let firsts = self.waiters.first_batches().filter(can_be);
+        let next = firsts.min_by_key(|&(ticket, pool)| (self.waiters.turn(pool, ticket), ticket));
+        let next = next.map(|(_, pool)| pool);
+        if next == self.next_batch {
             return;
         }
-        let was = std::mem::replace(&mut self.oldest_batch, oldest);
-        self.touched.extend(was.into_iter().chain(oldest));
+        let was = std::mem::replace(&mut self.next_batch, next);
+        self.touched.extend(was.into_iter().chain(next));
     }
 
     /// How many zygotes are still to be built for those who wait for a pool: for single waiters and
-    /// the oldest batch, and, if for none of these, for other batches and those behind them. Of more
+    /// the next batch, and, if for none of these, for other batches and those behind them. Of more
     /// than can be built at once it may be fewer.
     pub(super) fn lacking(&self, pool: PoolKey) -> [u32; 2] {
         let Some(first) = self.waiters.uncovered(pool) else { return [0; 2] };
@@ -89,13 +91,13 @@ impl Policy {
         if held_up.is_some_and(|from| from < first) {
             return [0; 2];
         }
-        let is_oldest = self.oldest_batch == Some(pool);
-        let other_batch = self.waiters.batch(pool, usize::from(is_oldest));
+        let is_next = self.next_batch == Some(pool);
+        let other_batch = self.waiters.batch(pool, usize::from(is_next));
         if other_batch.is_none_or(|batch| first < batch) {
             let before = [other_batch, held_up].into_iter().flatten().min();
             return [self.waiters.lacking(pool, before, enough), 0];
         }
-        let worth_it = other_batch.is_some_and(|batch| is_oldest || self.fits(pool, batch));
+        let worth_it = other_batch.is_some_and(|batch| is_next || self.fits(pool, batch));
         [0, if worth_it { self.waiters.lacking(pool, held_up, enough) } else { 0 }]
     }
 }

@@ -39,7 +39,7 @@
 //!   pool and the server may have. No more builds take a place at once than may, each for
 //!   `build_counts` at the longest: what hangs is counted on and takes nobody's place, and its pool gets
 //!   no other one meanwhile.
-//! * Build places go to waiters first, then to batches but the oldest, then to the floors of pools, then
+//! * Build places go to waiters first, then to batches but the next, then to the floors of pools, then
 //!   to what was learned; in each of the four one uid after the other, and to the waiters of one uid
 //!   by their arrival.
 //! * Nobody starves: of `n` uids that wait, each gets every `n`-th build place at the least, as long
@@ -47,7 +47,8 @@
 //!   `n · (k + 1)` places have been given, each of which is free again after `build_counts` at the
 //!   latest. Where the server has no room, somebody's warm zygote gives way, which takes
 //!   `destroy_timeout` at the longest; so only leases keep a waiter waiting for longer, and what is
-//!   gathered for the oldest batch, for as long as leases keep that one waiting.
+//!   gathered for the next batch, for as long as leases keep that one waiting. Batches of `n` uids
+//!   are served one uid after the other, so that before each there is one of every other uid at most.
 //! * The world is unreliable: a report about a zygote that is gone, a repeated one, or one that
 //!   does not fit the zygote's state changes nothing. No input panics.
 //!
@@ -142,12 +143,12 @@ pub struct Policy {
     /// Who wants build places, by [`refill::Class`].
     turns: [Turns; 4],
     /// Pools where nobody waits by their warm zygotes, and by those that are beyond their floor; and
-    /// by what is gathered for their waiters, but for the oldest batch.
+    /// by what is gathered for their waiters, but for the next batch.
     warm: Ranking,
     spare: Ranking,
     gathered: Ranking,
-    /// Whose first batch is the oldest that leaves enough room for itself.
-    oldest_batch: Option<PoolKey>,
+    /// Whose first batch is the next to be served.
+    next_batch: Option<PoolKey>,
     alarms: BTreeSet<(Time, PoolKey)>,
     /// Pools to which something has happened that is not seen to yet.
     touched: BTreeSet<PoolKey>,
@@ -173,7 +174,7 @@ impl Policy {
             warm: Ranking::default(),
             spare: Ranking::default(),
             gathered: Ranking::default(),
-            oldest_batch: None,
+            next_batch: None,
             alarms: BTreeSet::new(),
             touched: BTreeSet::new(),
             arrived: Vec::new(),
@@ -268,11 +269,15 @@ impl Policy {
         self.spare.set(key, 0);
         self.gathered.set(key, 0);
         change_count(&mut self.pools_by, pool.uid, -1);
+        let last = !self.pools_by.contains_key(&pool.uid);
         for turns in &mut self.turns {
             turns.set(key, None);
-            if !self.pools_by.contains_key(&pool.uid) {
+            if last {
                 turns.forget(pool.uid);
             }
+        }
+        if last {
+            self.waiters.forget(pool.uid);
         }
     }
 

@@ -12,7 +12,7 @@ use super::{Effect, Policy, PoolKey};
 /// Why a zygote is wanted, the most urgent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Somebody waits for it: for it alone, or for the oldest batch.
+    /// Somebody waits for it: for it alone, or for the next batch.
     Waiters,
     /// Another batch waits for it, or somebody behind one.
     Batches,
@@ -254,7 +254,7 @@ impl Policy {
         let spare = self.idle(key).saturating_sub(self.floor(now, key)).min(warm);
         let (warm, spare, gathered) = match self.waiters.of(key) {
             0 => (warm, spare, 0),
-            _ if self.oldest_batch == Some(key) => (0, 0, 0),
+            _ if self.next_batch == Some(key) => (0, 0, 0),
             _ => (0, 0, warm),
         };
         self.warm.set(key, warm);

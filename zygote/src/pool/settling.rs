@@ -63,7 +63,7 @@ impl Policy {
         while self.refuse(now, key, effects) {
             self.grant(now, key, effects);
         }
-        self.choose_oldest();
+        self.choose_next_batch();
         let holdings = self.slots.of(key);
         self.waiters.cover(key, holdings.warm() + holdings.spawning());
         if let Some(lineage) = self.lineage_mut(key) {
@@ -90,6 +90,9 @@ impl Policy {
                 lineage.active_at = now;
             }
             self.hand_out(now, key, count, waiter.key, Start::Cold(waiter.cold), effects);
+            if count > 1 {
+                self.waiters.batch_served(waiter.uid);
+            }
         }
         let granted = effects.len() > before;
         if granted && self.lineage(key).is_some_and(|lineage| lineage.members.len() > 1) {

@@ -36,8 +36,8 @@ pub(super) struct Waiter {
 struct Queue {
     covered: BTreeMap<u64, Waiter>,
     uncovered: BTreeMap<u64, Waiter>,
-    /// Tickets of those that want more than one.
-    batches: BTreeSet<u64>,
+    /// Tickets of those that want more than one, and how many batches had been served when each came.
+    batches: BTreeMap<u64, u64>,
     /// Zygotes that are waited for, and those of them by covered waiters.
     wanted: u32,
     covered_wanted: u32,
@@ -66,6 +66,9 @@ pub(super) struct Waiters {
     /// The first batch of each pool that has one.
     first_batches: BTreeSet<(u64, PoolKey)>,
     waiting_by: BTreeMap<u32, u32>,
+    /// How many batches have been served that had to wait, and how many with the latest of each uid.
+    batches_served: u64,
+    latest_batches: BTreeMap<u32, u64>,
 }
 
 impl Waiters {
@@ -103,7 +106,7 @@ impl Waiters {
             if queue.batches.is_empty() {
                 self.first_batches.insert((ticket, pool));
             }
-            queue.batches.insert(ticket);
+            queue.batches.insert(ticket, self.batches_served);
         }
         queue.uncovered.insert(ticket, waiter);
     }
@@ -135,8 +138,8 @@ impl Waiters {
             None => queue.uncovered.remove(&ticket)?,
         };
         queue.wanted = queue.wanted.saturating_sub(waiter.count);
-        if queue.batches.remove(&ticket) && self.first_batches.remove(&(ticket, pool)) {
-            self.first_batches.extend(queue.batches.first().map(|next| (*next, pool)));
+        if queue.batches.remove(&ticket).is_some() && self.first_batches.remove(&(ticket, pool)) {
+            self.first_batches.extend(queue.batches.keys().next().map(|next| (*next, pool)));
         }
         if queue.first().is_none() {
             self.queues.remove(&pool);
@@ -199,17 +202,40 @@ impl Waiters {
 
     /// The ticket of a pool's first batch, second batch and so on.
     pub(super) fn batch(&self, pool: PoolKey, nth: usize) -> Option<u64> {
-        self.queues.get(&pool)?.batches.iter().nth(nth).copied()
+        self.queues.get(&pool)?.batches.keys().nth(nth).copied()
     }
 
     /// How many zygotes the waiter of that ticket wants; none if there is no such waiter.
     pub(super) fn wanted(&self, pool: PoolKey, ticket: u64) -> u32 {
-        let Some(queue) = self.queues.get(&pool) else { return 0 };
-        let waiter = queue.covered.get(&ticket).or_else(|| queue.uncovered.get(&ticket));
-        waiter.map_or(0, |waiter| waiter.count)
+        self.with(pool, ticket).map_or(0, |waiter| waiter.count)
     }
 
-    /// The first batch of each pool that has one, the oldest first.
+    /// Since when the uid of a batch has been waiting for its turn, counted in batches of all uids: since
+    /// it came, or since an earlier one of that uid was served.
+    pub(super) fn turn(&self, pool: PoolKey, ticket: u64) -> u64 {
+        let came = self.queues.get(&pool).and_then(|queue| queue.batches.get(&ticket));
+        let waiter = self.with(pool, ticket);
+        let latest = waiter.and_then(|waiter| self.latest_batches.get(&waiter.uid));
+        came.max(latest).copied().unwrap_or(0)
+    }
+
+    /// A batch of that uid was served.
+    pub(super) fn batch_served(&mut self, uid: u32) {
+        self.batches_served += 1;
+        self.latest_batches.insert(uid, self.batches_served);
+    }
+
+    /// Forgets a uid that has no pool.
+    pub(super) fn forget(&mut self, uid: u32) {
+        self.latest_batches.remove(&uid);
+    }
+
+    fn with(&self, pool: PoolKey, ticket: u64) -> Option<&Waiter> {
+        let queue = self.queues.get(&pool)?;
+        queue.covered.get(&ticket).or_else(|| queue.uncovered.get(&ticket))
+    }
+
+    /// The first batch of each pool that has one, in the order of their arrival.
     pub(super) fn first_batches(&self) -> impl Iterator<Item = (u64, PoolKey)> {
         self.first_batches.iter().copied()
     }

@@ -202,24 +202,58 @@ fn of_two_batches_that_have_no_room_together_one_is_served_after_the_other() {
     assert_eq!(served(&story), [2, 2, 2]);
 }
 
+/// Each of three wants most of what there may be. The first user asks for four in two profiles before
+/// anybody else comes, and the second one comes back as soon as he is served.
 #[test]
-fn what_another_batch_has_gathered_gives_way_to_the_oldest_and_not_the_other_way_round() {
+fn batches_of_different_users_take_turns() {
+    let mut story = Story::within(zygotes(5), pool(0, 5));
+    let (own, second, third) =
+        (story.add(1, pool(0, 5)), story.add(2, pool(0, 5)), story.add(3, pool(0, 5)));
+    let mut orders = Vec::new();
+    for (pool, waiter) in
+        [(story.pool, 1), (own, 2), (story.pool, 3), (own, 4), (second, 5), (third, 6)]
+    {
+        story.acquire_many_of(pool, waiter, 3);
+        orders.extend(story.effects.clone());
+    }
+    let mut order = Vec::new();
+    while let Some(next) = orders.pop() {
+        let event = match next {
+            Effect::Spawn { slot, .. } => Event::ZygoteReady { slot },
+            Effect::Destroy { slot } => Event::ZygoteGone { slot },
+            Effect::Grant { slot, .. } => Event::LeaseEnded { slot },
+            other => panic!("{other:?}"),
+        };
+        story.tell(event);
+        order.extend(served(&story));
+        orders.extend(story.effects.clone());
+        if order.len() == 6 && order.last() == Some(&5) {
+            story.acquire_many_of(second, 7, 3);
+            orders.extend(story.effects.clone());
+        }
+    }
+    order.dedup();
+    assert_eq!(order, [1, 5, 6, 2, 7, 3, 4]);
+}
+
+#[test]
+fn what_another_batch_has_gathered_gives_way_to_the_next_and_not_the_other_way_round() {
     let mut story = Story::within(zygotes(5), pool(0, 5));
     let other = story.add(2, pool(0, 5));
     let holder = story.add(3, pool(0, 5));
-    // The oldest waits for leases, so the other one has what room there is.
+    // The next one waits for leases, so the other one has what room there is.
     story.acquire_many_of(holder, 1, 2);
     let held = story.ready_all();
     story.acquire_many(2, 4);
     story.ready_all();
     assert_eq!(story.counts().warm, 3, "as many as there is room for");
     story.acquire_many_of(other, 3, 3);
-    assert_eq!(story.effects, [], "nothing is taken from the oldest");
+    assert_eq!(story.effects, [], "nothing is taken from the next");
     story.tell(Event::LeaseEnded { slot: held[0] });
     story.tell(Event::ZygoteGone { slot: held[0] });
     let pool = story.pool;
     assert_eq!(story.builders(), [pool]);
-    // The other way round: what is built for the other while the oldest lacks nothing.
+    // The other way round: what is built for the other while the next lacks nothing.
     let (mut story, other) = two_batches();
     let first = story.watched.model.known.clone();
     story.tell(Event::ZygoteReady { slot: first[0] });
@@ -233,7 +267,7 @@ fn what_another_batch_has_gathered_gives_way_to_the_oldest_and_not_the_other_way
 }
 
 #[test]
-fn a_single_waiter_has_its_turns_beside_the_oldest_batch() {
+fn a_single_waiter_has_its_turns_beside_the_next_batch() {
     let limits = Limits { builds_max: 1, ..PLENTY };
     let mut story = Story::within(limits, pool(0, 9));
     let (other, third) = (story.add(2, pool(0, 9)), story.add(3, pool(0, 9)));
@@ -249,7 +283,7 @@ fn a_single_waiter_has_its_turns_beside_the_oldest_batch() {
         next = story.spawns().first().copied();
     }
     let pool = story.pool;
-    assert_eq!(order, [third, pool, third, pool, other, other], "after one for the oldest");
+    assert_eq!(order, [third, pool, third, pool, other, other], "after one for the next batch");
 }
 
 /// Two others take whatever is free, give it back at once and ask again.
@@ -295,7 +329,7 @@ fn a_batch_is_served_within_its_turns_though_single_waiters_never_cease_to_come(
 }
 
 #[test]
-fn a_single_waiter_is_kept_from_nothing_but_what_the_oldest_batch_has_gathered() {
+fn a_single_waiter_is_kept_from_nothing_but_what_the_next_batch_has_gathered() {
     let mut story = Story::within(zygotes(6), pool(0, 6));
     let (other, third) = (story.add(2, pool(0, 6)), story.add(3, pool(0, 6)));
     let holder = story.add(4, pool(0, 6));
@@ -317,11 +351,11 @@ fn a_single_waiter_is_kept_from_nothing_but_what_the_oldest_batch_has_gathered()
     assert_eq!(story.acquire_of(third, 5), [Effect::Destroy { slot: gathered[1] }]);
     story.tell(Event::ZygoteGone { slot: gathered[1] });
     story.ready_all();
-    assert_eq!(story.acquire_of(third, 6), [], "only the oldest's is left");
+    assert_eq!(story.acquire_of(third, 6), [], "only the next one's is left");
 }
 
 #[test]
-fn a_batch_that_waits_for_its_own_user_keeps_no_other_from_being_the_oldest() {
+fn a_batch_that_waits_for_its_own_user_keeps_no_other_from_being_the_next() {
     let mut story = Story::within(zygotes(5), pool(0, 3));
     story.acquire(1);
     let slot = story.ready_all()[0];

@@ -34,11 +34,14 @@ struct Zygote {
 struct Waiting {
     key: WaiterKey,
     pool: PoolKey,
+    uid: u32,
     /// How many it wants, and how many of them it has been granted within this answer.
     count: u32,
     granted: u32,
     deadline: Option<Duration>,
     start: Start,
+    /// Batches that had been served when it came.
+    batches_before: usize,
 }
 
 #[derive(Debug)]
@@ -81,6 +84,8 @@ pub(super) struct Model {
     queue: Vec<Waiting>,
     /// For each reason to build, the uids that had a turn, the latest last.
     turns: [Vec<u32>; 4],
+    /// The uids of the batches that have waited and were served.
+    batches_served: Vec<u32>,
     draining: bool,
     /// Zygotes whose end must be ordered before this event is dealt with.
     owed: Vec<SlotKey>,
@@ -107,6 +112,7 @@ impl Model {
             parked: Vec::new(),
             queue: Vec::new(),
             turns: [const { Vec::new() }; 4],
+            batches_served: Vec::new(),
             draining: false,
             owed: Vec::new(),
             arriving: None,
@@ -434,7 +440,18 @@ impl Model {
         let behind = self.waiters(pool) > 0 || self.held_up_from(pool) < self.queue.len();
         let at_once = self.warm(pool) >= count && !behind;
         let start = if at_once { Start::Warm } else { Start::Cold(cold) };
-        self.queue.push(Waiting { key, pool, count, granted: 0, deadline, start });
+        let uid = self.pool(pool).map_or(0, |pool| pool.uid);
+        let batches_before = self.batches_served.len();
+        self.queue.push(Waiting {
+            key,
+            pool,
+            uid,
+            count,
+            granted: 0,
+            deadline,
+            start,
+            batches_before,
+        });
     }
 
     fn condemn(&mut self, slot: SlotKey) {

@@ -1,6 +1,6 @@
 //! Whether each order is one that the rules allow at that moment.
 
-use super::{Lineage, Model, Pool, State, Zygote};
+use super::{Lineage, Model, Pool, State, Waiting, Zygote};
 use crate::pool::{Denial, Effect, Policy, PoolKey, SlotKey, Start, WaiterKey};
 
 impl Model {
@@ -105,7 +105,10 @@ impl Model {
         let whole = waiting.granted == waiting.count;
         self.granting = (!whole).then_some(waiter);
         if whole {
-            self.queue.remove(index);
+            let Waiting { uid, count, .. } = self.queue.remove(index);
+            if count > 1 && start != Start::Warm {
+                self.batches_served.push(uid);
+            }
         }
         self.become_state(slot, State::Leased);
         let served = &mut self.lineage_mut(zygote.pool).served;
@@ -277,14 +280,14 @@ impl Model {
             return true;
         }
         let is_full = self.zygotes.len() as u32 >= self.limits.zygotes_max;
-        if !is_full || self.oldest_batch() == Some(victim.key) {
+        if !is_full || self.next_batch() == Some(victim.key) {
             return false;
         }
         let waits = |pool: &Pool| self.waiters(pool.key) > 0;
         let spare = |pool: &Pool| if waits(pool) { 0 } else { self.spare(pool) };
         let warm = |pool: &Pool| if waits(pool) { 0 } else { self.warm(pool.key) };
         let gathered = |pool: &Pool| {
-            let any = waits(pool) && self.oldest_batch() != Some(pool.key);
+            let any = waits(pool) && self.next_batch() != Some(pool.key);
             if any { self.warm(pool.key) } else { 0 }
         };
         let most = |of: &dyn Fn(&Pool) -> u32| self.pools.iter().map(of).max().unwrap_or(0);

@@ -100,8 +100,8 @@ impl Model {
         }
         let expected = self.dying(None);
         if room == 0 && expected < places.min(waiters) {
-            let oldest = self.oldest_batch();
-            let kept = |slot| self.zygote(slot).is_some_and(|it| Some(it.pool) == oldest);
+            let next = self.next_batch();
+            let kept = |slot| self.zygote(slot).is_some_and(|it| Some(it.pool) == next);
             let all_kept = self.parked.iter().all(|slot| kept(*slot));
             assert!(all_kept, "zygotes idle while somebody waits");
             assert_eq!(self.returning(None), 0, "a waiter waits for what is on its way back");

@@ -1,6 +1,6 @@
 //! Who waits, and what is wanted to be built.
 
-use super::{Model, Pool, State};
+use super::{Model, Pool, State, Waiting};
 use crate::pool::PoolKey;
 
 impl Model {
@@ -45,7 +45,7 @@ impl Model {
     }
 
     /// The pool whose first batch nothing is taken from.
-    pub(super) fn oldest_batch(&self) -> Option<PoolKey> {
+    pub(super) fn next_batch(&self) -> Option<PoolKey> {
         let stuck = self.count(None, |state| matches!(state, State::Quarantined { .. }));
         let serves = |index: &usize| {
             let waiting = &self.queue[*index];
@@ -54,14 +54,20 @@ impl Model {
                 && self.fits(*index)
                 && stuck + waiting.count <= self.limits.zygotes_max
         };
-        (0..self.queue.len()).find(serves).map(|index| self.queue[index].pool)
+        let since = |index: &usize| {
+            let Waiting { uid, batches_before, .. } = self.queue[*index];
+            let latest = self.batches_served.iter().rposition(|served| *served == uid);
+            batches_before.max(latest.map_or(0, |latest| latest + 1))
+        };
+        let next = (0..self.queue.len()).filter(serves).min_by_key(since);
+        next.map(|index| self.queue[index].pool)
     }
 
     /// Where in the queue the first waiter of a pool is who lacks a zygote.
     pub(super) fn first_lacking(&self, pool: PoolKey) -> Option<usize> {
         let mut coming = self.warm(pool) + self.spawning(Some(pool));
         let mut of = self.queue.iter().enumerate().filter(|(_, waiting)| waiting.pool == pool);
-        let lacks = |(_, waiting): &(usize, &super::Waiting)| {
+        let lacks = |(_, waiting): &(usize, &Waiting)| {
             let lacks = coming < waiting.count;
             coming = coming.saturating_sub(waiting.count);
             lacks
@@ -69,10 +75,9 @@ impl Model {
         of.find(lacks).map(|(index, _)| index)
     }
 
-    /// How many builds those want who wait: single waiters and the oldest batch, and else others.
+    /// How many builds those want who wait: single waiters and the next batch, and else others.
     fn waiters_want(&self, pool: PoolKey) -> [u32; 2] {
-        let (held_up_from, is_oldest) =
-            (self.held_up_from(pool), self.oldest_batch() == Some(pool));
+        let (held_up_from, is_next) = (self.held_up_from(pool), self.next_batch() == Some(pool));
         let mut coming = self.warm(pool) + self.spawning(Some(pool));
         let (mut wants, mut batches) = ([0, 0], 0);
         let of = self.queue.iter().enumerate().filter(|(_, waiting)| waiting.pool == pool);
@@ -80,11 +85,11 @@ impl Model {
             batches += u32::from(waiting.count > 1);
             let has = coming.min(waiting.count);
             coming -= has;
-            let later = batches > u32::from(is_oldest);
+            let later = batches > u32::from(is_next);
             wants[usize::from(later)] += waiting.count - has;
         }
         let served_first = wants[0] > 0;
-        let fits = is_oldest || self.first_batch(pool).is_none_or(|index| self.fits(index));
+        let fits = is_next || self.first_batch(pool).is_none_or(|index| self.fits(index));
         if served_first || !fits {
             wants[1] = 0;
         }
