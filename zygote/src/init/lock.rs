@@ -39,9 +39,10 @@ impl Lock {
     }
 
     /// Goes on in copies of the caller's mounts that are locked, in a user namespace below the caller's
-    /// that shows the caller's ids, `outside`, as those `inside`, with a host name of its own; with IPC objects of its own where commands are to
-    /// have capabilities, and with a network of its own where they are to have that. The caller's
-    /// capability sets are then full and its bounding set, too (user_namespaces(7)).
+    /// that shows the caller's ids, `outside`, as those `inside`, with a host name of its own; with IPC
+    /// objects of its own where commands are to have capabilities, and with a network of its own where
+    /// they are to have that. The caller's capability sets are then full and its bounding set, too
+    /// (user_namespaces(7)).
     ///
     /// Returns the mount namespace that it has left, to be closed when nobody waits: its end takes an
     /// RCU grace period.

@@ -17,7 +17,7 @@ use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zyg_protocol::message::{Authority, Bytes, Failure, Recipe, Root, Step, Tree, View, ViewBind};
 
 /// Parts of the view that init puts in place, last of all.
@@ -59,7 +59,8 @@ pub(super) fn place(view: &View, binds: &[OwnedFd]) -> Result<Late, Failure> {
             || places.map(|place| OsStr::from_bytes(place)).any(|place| path.starts_with(place))
     };
     for (index, (bind, tree)) in view.binds.iter().zip(binds).enumerate() {
-        if anew(Path::new(OsStr::from_bytes(&bind.target))) {
+        let target = Path::new(OsStr::from_bytes(&bind.target));
+        if anew(target) || anew(&where_it_leads(target)) {
             let store = format!("{STORE}/{index}");
             attach_bind(tree, store.as_bytes())?;
             let store = CString::new(store).map_err(|_| Errno::EINVAL).at(Step::AttachMount)?;
@@ -71,14 +72,21 @@ pub(super) fn place(view: &View, binds: &[OwnedFd]) -> Result<Late, Failure> {
     for hidden in &view.hidden {
         let path = Path::new(OsStr::from_bytes(hidden));
         let target = c_path(hidden, Step::HostDirectory)?;
-        // Wherever links on the way lead: a layer would show what was hidden below it.
-        if anew(path) || fs::canonicalize(path).is_ok_and(|real| anew(&real)) {
+        // A layer would show what was hidden below it.
+        if anew(path) || anew(&where_it_leads(path)) {
             late.hidden.push(target);
         } else {
             cover_empty(&target).at_subject(Step::HostDirectory, hidden)?;
         }
     }
     Ok(late)
+}
+
+/// The place that an absolute path names, by whatever links that are on the way already.
+fn where_it_leads(path: &Path) -> PathBuf {
+    let found = path.ancestors().find_map(|part| Some((part, fs::canonicalize(part).ok()?)));
+    let Some((part, real)) = found else { return path.to_owned() };
+    path.strip_prefix(part).map_or_else(|_| path.to_owned(), |rest| real.join(rest))
 }
 
 /// One of the profile's own mounts. Its target is made where the tree can be written.

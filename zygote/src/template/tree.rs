@@ -88,7 +88,8 @@ impl Layout {
             let inside = crate::init::inside(authority, (authority.uid, authority.gid));
             etc::build(&root, inside)?;
         }
-        build_dev(&root, matches!(view.root, Root::Directory(_)))?;
+        let own_dev = matches!(view.root, Root::Directory(_));
+        build_dev(&root, own_dev)?;
         build_sys(&root, recipe.network)?;
         build_proc(&root)?;
         let private = private.into_iter().filter_map(|path| mount_point(&root, path)).collect();
@@ -96,6 +97,9 @@ impl Layout {
         // From here on every path is what it will be for commands, symbolic links on it included.
         let mut late = parts::place(view, &binds)?;
         late.read_only = exceptions;
+        if own_dev {
+            make_read_only(c"/dev").at(Step::Dev)?;
+        }
         make_read_only(c"/").at(Step::EnterRoot)?;
         let mut layout = Self {
             private,
@@ -272,7 +276,7 @@ fn build_dev(root: &Path, own: bool) -> Result<(), Failure> {
     for (name, to) in LINKS {
         symlink(to, dev.join(name)).at_subject(Step::Dev, name)?;
     }
-    if own { make_read_only(&c_name(&dev).at(Step::Dev)?).at(Step::Dev) } else { Ok(()) }
+    Ok(())
 }
 
 /// The host's, to be covered by each zygote's own.
