@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
+use zygote_client::Client;
 
 fn bench(directory: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zyg"));
@@ -77,7 +78,7 @@ impl Endless {
         loop {
             let entries = fs::read_dir(directory.path()).unwrap();
             let mut sockets = entries.map(|entry| entry.unwrap().path().join("s.sock"));
-            if let Some(socket) = sockets.find(|socket| socket.exists()) {
+            if let Some(socket) = sockets.find(|socket| Client::connect(socket).is_ok()) {
                 return (child, socket);
             }
             assert_eq!(child.0.try_wait().unwrap(), None);

@@ -85,7 +85,15 @@ fn text(place: &tempfile::TempDir) -> &str {
 #[test]
 fn a_directory_of_the_host_is_there() {
     let server = Server::start();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     for directory in ["/usr", "/usr/share", "/etc", "/usr/bin", "/var/lib"] {
+        let below = format!("{directory}/");
+        let mut points = mounts.lines().filter_map(|mount| mount.split(' ').nth(4));
+        if let Some(point) = points.find(|point| point.starts_with(&below)) {
+            // It is told to be read-only, which is something else (`zyg run`).
+            eprintln!("NOT SHOWN for {directory}: {point} is a mount below it");
+            continue;
+        }
         let argv = ["sh", "-c", "cd -P . && pwd; ls -A"];
         let seen = same_when(&server, &argv, |command| command.current_dir(directory));
         assert!(seen.stdout.starts_with(directory.as_bytes()) && seen.code == 0, "{seen:?}");
