@@ -20,6 +20,7 @@ pub mod template;
 pub mod users;
 
 pub use sys::descriptors::{close_stdin, take_inherited as inherited_descriptor};
+pub use sys::entry::enter;
 pub use sys::placement::{cpus, nice};
 pub use sys::process::{daemonize, ignores, open as process_descriptor, take_default_action};
 pub use sys::tty::{set_size as set_terminal_size, size as terminal_size};

@@ -5,7 +5,7 @@
 //! their errors mean is `zygote::doctor`'s.
 
 use crate::cli::Doctor;
-use crate::print;
+use crate::{EXIT_REFUSED, EXIT_SUCCESS, print};
 use anyhow::bail;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -14,7 +14,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use zygote::doctor::{Entry, Facts, Outcome, Report, State, Step, perform};
 use zygote_client::SYSTEM_SOCKET;
@@ -29,12 +29,12 @@ const STEP_TIME: Duration = Duration::from_secs(30);
 const JSON_VERSION: u32 = 1;
 
 /// Goes through the steps and reports; or does the one that is named.
-pub fn doctor(doctor: &Doctor) -> anyhow::Result<ExitCode> {
+pub fn doctor(doctor: &Doctor) -> anyhow::Result<u8> {
     let socket = doctor.server.named().unwrap_or_else(|| PathBuf::from(SYSTEM_SOCKET));
     if let Some(name) = &doctor.step {
         let Some(step) = Step::from_name(name) else { bail!("there is no step {name:?}") };
         print(&format!("{}\n", serde_json::to_string(&perform(step, &socket))?))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(EXIT_SUCCESS);
     }
     if !Path::new(OWN_PROGRAM).exists() {
         bail!("failed to find zyg's own program through /proc: `mount -t proc proc /proc` first");
@@ -43,7 +43,7 @@ pub fn doctor(doctor: &Doctor) -> anyhow::Result<ExitCode> {
         run(step, &socket).unwrap_or_else(|error| not_run(step, &error))
     });
     print(&if doctor.json { format!("{}\n", whole(&report)) } else { report.table() })?;
-    Ok(if report.can_run() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.can_run() { EXIT_SUCCESS } else { EXIT_REFUSED })
 }
 
 fn whole(report: &Report) -> Value {

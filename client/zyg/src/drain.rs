@@ -2,14 +2,13 @@
 
 use crate::cli::Drain;
 use crate::connect::{find, unserved};
-use crate::{EXIT_LEASES_ENDED, EXIT_STUCK, complain, print};
+use crate::{EXIT_LEASES_ENDED, EXIT_STUCK, EXIT_SUCCESS, complain, print};
 use serde_json::json;
-use std::process::ExitCode;
 use zygote_client::{DrainError, Drained};
 
 /// Has the server end, waits for that, and tells what became of its leases. Starts none: a server
 /// that is not there has nothing to finish.
-pub fn drain(drain: &Drain) -> anyhow::Result<ExitCode> {
+pub fn drain(drain: &Drain) -> anyhow::Result<u8> {
     let client = find(&drain.server)?;
     let drained = client.drain(drain.timeout).map_err(|error| match error {
         DrainError::Request(error) => unserved(error.into(), &drain.server),
@@ -25,13 +24,9 @@ pub fn drain(drain: &Drain) -> anyhow::Result<ExitCode> {
 }
 
 /// What the end of a server came to: that something is left matters more than how leases ended.
-pub fn exit_code(leases_ended: u32, stuck: u32) -> ExitCode {
-    ExitCode::from(code(leases_ended, stuck))
-}
-
-fn code(leases_ended: u32, stuck: u32) -> u8 {
+pub fn exit_code(leases_ended: u32, stuck: u32) -> u8 {
     match (leases_ended, stuck) {
-        (0, 0) => 0,
+        (0, 0) => EXIT_SUCCESS,
         (_, 0) => EXIT_LEASES_ENDED,
         (_, _) => EXIT_STUCK,
     }
@@ -60,7 +55,8 @@ mod tests {
 
     #[test]
     fn the_exit_code_tells_the_worst() {
-        assert_eq!([code(0, 0), code(2, 0), code(0, 1), code(2, 1)], [0, 3, 4, 4]);
+        let codes = [exit_code(0, 0), exit_code(2, 0), exit_code(0, 1), exit_code(2, 1)];
+        assert_eq!(codes, [0, 3, 4, 4]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! `run`, `status`, `reserve` and `drain` are clients; `serve` is the server; the role that the server starts itself
 //! as (a template) is taken before the command line is parsed.
 
+#![cfg_attr(all(not(test), target_env = "gnu"), no_main)]
+
 mod bench;
 mod cli;
 mod connect;
@@ -18,8 +20,11 @@ mod status;
 use anyhow::Context;
 use cli::Verb;
 use std::io::Write;
-use std::process::ExitCode;
 
+/// It did what it was to do.
+pub const EXIT_SUCCESS: u8 = 0;
+/// `zyg doctor` and `zyg config check`: what was examined will not do.
+pub const EXIT_REFUSED: u8 = 1;
 /// zyg itself failed: the command was not run, or how it ended is not known.
 pub const EXIT_FAILED: u8 = 125;
 /// The command was found and cannot be executed.
@@ -35,7 +40,9 @@ pub const EXIT_STUCK: u8 = 4;
 /// The command was ended because its `--timeout` was over, as with timeout(1).
 pub const EXIT_TIMED_OUT: u8 = 124;
 
-fn main() -> ExitCode {
+zygote::entry!(zyg);
+
+fn zyg() -> u8 {
     let role = std::env::args_os().nth(1);
     if role.is_some_and(|role| role == zygote::template::ROLE) {
         log_to_stderr("warn");
@@ -61,20 +68,20 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         complain(&explain(&error));
-        ExitCode::from(EXIT_FAILED)
+        EXIT_FAILED
     })
 }
 
 /// Help that was asked for, or a command line that cannot be parsed: of `zyg run` a failure like
 /// any other, since 2 may be an exit code of the command's own.
-fn misused(error: &clap::Error) -> ExitCode {
+fn misused(error: &clap::Error) -> u8 {
     // Whoever has closed the stream does not want to read it.
     let _ = error.print();
     let run = std::env::args_os().nth(1).is_some_and(|verb| verb == "run");
     match error.exit_code() {
-        0 => ExitCode::SUCCESS,
-        _ if run => ExitCode::from(EXIT_FAILED),
-        code => ExitCode::from(code as u8),
+        0 => EXIT_SUCCESS,
+        _ if run => EXIT_FAILED,
+        code => code as u8,
     }
 }
 

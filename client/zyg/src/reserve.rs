@@ -2,9 +2,8 @@
 
 use crate::cli::Reserve;
 use crate::connect::{find_or_start, unserved};
-use crate::{EXIT_NOT_WARM, complain, print};
+use crate::{EXIT_NOT_WARM, EXIT_SUCCESS, complain, print};
 use serde_json::json;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use zygote::config::DEFAULT_PROFILE;
 use zygote_client::{Client, PoolStatus, RequestError, ReserveError};
@@ -14,7 +13,7 @@ use zygote_client::{Client, PoolStatus, RequestError, ReserveError};
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Reserves, and waits if told to.
-pub fn reserve(reserve: &Reserve) -> anyhow::Result<ExitCode> {
+pub fn reserve(reserve: &Reserve) -> anyhow::Result<u8> {
     let profile = reserve.profile();
     let client = find_or_start(&reserve.server)?;
     let floor = client.reserve(profile.as_deref(), reserve.count, reserve.time).map_err(
@@ -46,11 +45,11 @@ pub fn reserve(reserve: &Reserve) -> anyhow::Result<ExitCode> {
     match waited {
         Waited::InVain(pool) => {
             complain(&in_vain(&pool, kept, &profile, reserve.wait.unwrap_or_default()));
-            Ok(ExitCode::from(EXIT_NOT_WARM))
+            Ok(EXIT_NOT_WARM)
         }
         // As many as there may be, and not as many as were asked for.
-        Waited::Warm(_) if kept < reserve.count => Ok(ExitCode::from(EXIT_NOT_WARM)),
-        Waited::Warm(_) | Waited::Not => Ok(ExitCode::SUCCESS),
+        Waited::Warm(_) if kept < reserve.count => Ok(EXIT_NOT_WARM),
+        Waited::Warm(_) | Waited::Not => Ok(EXIT_SUCCESS),
     }
 }
 

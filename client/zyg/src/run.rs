@@ -18,7 +18,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Component, Path, PathBuf};
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 use zygote_client::{
     AcquireError, Child, Command, Denial, Failure, Lease, LeaseError, LeaseOptions, RequestError,
@@ -29,7 +29,7 @@ use zygote_client::{
 const PRIVATE: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
 
 /// Runs the command and returns what it returned.
-pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
+pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<u8> {
     if let Some(limit) = run.limit_of_a_cgroup() {
         bail!(
             "{limit} cannot be had: limits that need cgroups are not set yet; use ulimit, or a \
@@ -60,7 +60,7 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
         Err(error) => {
             let code = not_started(&error, run, &cwd, program.as_deref())?;
             status.end(code, None, false);
-            return Ok(ExitCode::from(code));
+            return Ok(code);
         }
     };
     if !run.tty {
@@ -91,7 +91,7 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<ExitCode> {
         relay.finish();
     }
     status.end(code, signal, timed_out);
-    Ok(ExitCode::from(code))
+    Ok(code)
 }
 
 /// Whether the server has ended the lease because its time was over.

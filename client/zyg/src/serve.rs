@@ -2,12 +2,11 @@
 
 use crate::cli::{Config as ConfigVerb, Serve};
 use crate::drain::exit_code;
-use crate::{explain, print};
+use crate::{EXIT_REFUSED, EXIT_SUCCESS, explain, print};
 use anyhow::Context;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 use zygote::config::Config;
 use zygote::server::{Idle, Listener, Options, Signals};
@@ -16,7 +15,7 @@ use zygote::server::{Idle, Listener, Options, Signals};
 const SYSTEM_CONFIG: &str = "/etc/zyg/zyg.toml";
 
 /// Serves until told to stop.
-pub fn serve(serve: &Serve) -> anyhow::Result<ExitCode> {
+pub fn serve(serve: &Serve) -> anyhow::Result<u8> {
     if serve.private {
         zygote::daemonize().context("failed to detach")?;
     }
@@ -96,7 +95,7 @@ fn make_private(directory: &Path) -> std::io::Result<()> {
 }
 
 /// Checks a configuration file.
-pub fn check(config: &ConfigVerb) -> anyhow::Result<ExitCode> {
+pub fn check(config: &ConfigVerb) -> anyhow::Result<u8> {
     let ConfigVerb::Check { file } = config;
     let judged = Config::load(file).map_err(anyhow::Error::from).and_then(|config| {
         zygote::server::check(&config).with_context(|| file.display().to_string())?;
@@ -107,11 +106,11 @@ pub fn check(config: &ConfigVerb) -> anyhow::Result<ExitCode> {
             let names: Vec<_> = config.profiles.keys().map(String::as_str).collect();
             let told = format!("{} is good: profiles {}", file.display(), names.join(", "));
             print(&format!("{told}\n"))?;
-            Ok(ExitCode::SUCCESS)
+            Ok(EXIT_SUCCESS)
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "{}", explain(&error));
-            Ok(ExitCode::FAILURE)
+            Ok(EXIT_REFUSED)
         }
     }
 }

@@ -2,13 +2,12 @@
 
 use crate::cli::Status;
 use crate::connect::{find, unserved};
-use crate::print;
+use crate::{EXIT_SUCCESS, print};
 use serde_json::json;
-use std::process::ExitCode;
 use zygote_client::PoolStatus;
 
 /// Asks the server and prints what it says. Starts none: a server that is not there has no pools.
-pub fn status(status: &Status) -> anyhow::Result<ExitCode> {
+pub fn status(status: &Status) -> anyhow::Result<u8> {
     let client = find(&status.server)?;
     let answer = client.status().map_err(|error| unserved(error.into(), &status.server))?;
     let text = if status.json {
@@ -25,7 +24,7 @@ pub fn status(status: &Status) -> anyhow::Result<ExitCode> {
         table(&answer.profiles)
     };
     print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(EXIT_SUCCESS)
 }
 
 fn row(pool: &PoolStatus) -> serde_json::Value {

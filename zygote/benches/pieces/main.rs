@@ -71,7 +71,7 @@ fn counted(act: &mut dyn FnMut() -> Option<Duration>) -> Option<Duration> {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|role| role == zygote::template::ROLE) {
-        return zygote::template::main();
+        return zygote::template::main().into();
     }
     let mut pieces = codec::pieces();
     pieces.extend(policy::pieces());

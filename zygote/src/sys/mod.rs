@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod descriptors;
+pub mod entry;
 pub mod file;
 pub mod memory;
 pub mod mount;

@@ -36,7 +36,6 @@ use nix::unistd::Pid;
 use priority::Priority;
 use returns::Returns;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use stock::Verdict;
 use zyg_protocol::codec::{decode, encode};
@@ -54,12 +53,15 @@ pub(crate) use tree::{Layout, PrivatePath, mode_of};
 /// The argument that makes the binary take this role.
 pub const ROLE: &str = "template";
 
+/// The exit code of one that could not do its work.
+const ENDED_BADLY: u8 = 1;
+
 /// What ps(1) shows it as.
 const NAME: &std::ffi::CStr = c"zyg-template";
 
-/// Runs the role, with the link to the server as standard input, until the server hangs up.
+/// Runs the role, with the link to the server as standard input, until the server hangs up. Returns the exit code.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     sys::process::reset_signals();
     sys::process::reset_scheduling();
     // Whatever the server's is: commands are to find their way through the tree.
@@ -73,14 +75,14 @@ pub fn main() -> ExitCode {
         Ok(link) => run(link),
         Err(errno) => {
             log::error!("failed to take over the link to the server: {errno}");
-            ExitCode::FAILURE
+            ENDED_BADLY
         }
     }
 }
 
-fn run(mut link: Link) -> ExitCode {
+fn run(mut link: Link) -> u8 {
     let Some((ToTemplate::Build(recipe), _)) = link.receive() else {
-        return ExitCode::FAILURE;
+        return ENDED_BADLY;
     };
     let start = Instant::now();
     match Template::build(*recipe) {
@@ -92,7 +94,7 @@ fn run(mut link: Link) -> ExitCode {
         }
         Err(failure) => {
             link.send(&FromTemplate::Unable(failure));
-            ExitCode::FAILURE
+            ENDED_BADLY
         }
     }
 }
@@ -187,7 +189,7 @@ impl Template {
         Ok(Self { layout, namespaces, networks, family, returns, priority, children, recipe })
     }
 
-    fn serve(mut self, mut link: Link) -> ExitCode {
+    fn serve(mut self, mut link: Link) -> u8 {
         loop {
             let mut fds = vec![
                 PollFd::new(link.socket.as_fd(), PollFlags::POLLIN),
@@ -206,7 +208,7 @@ impl Template {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => {
                     log::error!("failed to wait for events: {errno}");
-                    return ExitCode::FAILURE;
+                    return ENDED_BADLY;
                 }
             }
             let happened =
@@ -226,7 +228,7 @@ impl Template {
             }
             if asked {
                 let Some((message, descriptors)) = link.receive() else {
-                    return ExitCode::SUCCESS;
+                    return 0;
                 };
                 self.handle(message, descriptors, &link);
             }

@@ -25,6 +25,7 @@ mod stats;
 
 pub use floors::Role;
 
+use crate::EXIT_SUCCESS;
 use crate::cli::Bench;
 use anyhow::Context;
 use interrupt::{EXIT_INTERRUPTED, Interrupted};
@@ -37,7 +38,6 @@ use row::Chosen;
 use server::Subject;
 use std::fs;
 use std::io::Write;
-use std::process::ExitCode;
 use std::time::Duration;
 
 /// Rounds unless the user says how many.
@@ -49,9 +49,9 @@ const ZYGOTES: u32 = 1_000;
 const ZYGOTES_QUICK: u32 = 50;
 
 /// Measures, and prints what came of it.
-pub fn bench(bench: &Bench) -> anyhow::Result<ExitCode> {
+pub fn bench(bench: &Bench) -> anyhow::Result<u8> {
     if let Some(role) = bench.role {
-        return floors::play(role).map(|()| ExitCode::SUCCESS);
+        return floors::play(role).map(|()| EXIT_SUCCESS);
     }
     interrupt::listen()?;
     let zyg = std::env::current_exe().context("failed to find zyg's own program")?;
@@ -59,14 +59,14 @@ pub fn bench(bench: &Bench) -> anyhow::Result<ExitCode> {
     let measured =
         if bench.scale { scale::measure(&subject, bench) } else { measure(&subject, bench) };
     let (text, svg) = match measured {
-        Err(error) if error.is::<Interrupted>() => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
+        Err(error) if error.is::<Interrupted>() => return Ok(EXIT_INTERRUPTED),
         measured => measured?,
     };
     if let Some(file) = &bench.svg {
         fs::write(file, svg).with_context(|| format!("failed to write {}", file.display()))?;
     }
     std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(EXIT_SUCCESS)
 }
 
 /// The rows, as text and as a picture.
