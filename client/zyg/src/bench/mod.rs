@@ -37,7 +37,8 @@ use report::Report;
 use row::Chosen;
 use server::Subject;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Rounds unless the user says how many.
@@ -55,14 +56,19 @@ pub fn bench(bench: &Bench) -> anyhow::Result<u8> {
     }
     interrupt::listen()?;
     let zyg = std::env::current_exe().context("failed to find zyg's own program")?;
-    let subject = Subject { zyg, socket: bench.socket.clone() };
+    let named = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
+    let absolute = || Ok::<_, io::Error>((named(&bench.socket)?, named(&bench.svg)?));
+    let (socket, svg_file) = absolute().context("failed to find the current directory")?;
+    // Whatever is run is run there: elsewhere `zyg run` also makes its working directory private.
+    std::env::set_current_dir("/").context("failed to change to /")?;
+    let subject = Subject { zyg, socket };
     let measured =
         if bench.scale { scale::measure(&subject, bench) } else { measure(&subject, bench) };
     let (text, svg) = match measured {
         Err(error) if error.is::<Interrupted>() => return Ok(EXIT_INTERRUPTED),
         measured => measured?,
     };
-    if let Some(file) = &bench.svg {
+    if let Some(file) = &svg_file {
         fs::write(file, svg).with_context(|| format!("failed to write {}", file.display()))?;
     }
     std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;

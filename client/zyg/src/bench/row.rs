@@ -70,7 +70,7 @@ pub const KINDS: &[Kind] = kinds![
     "bare_true" Floor Micros Some("spawn_true"), "the same again, as a control: two equal rows";
     "exec_in_lease" Zyg Micros Some("spawn_true"), "/bin/true in a lease that is held, through the library";
     "exec_true" Zyg Micros Some("spawn_true"), "acquire, and /bin/true in it until its exit is known, through the library";
-    "zyg_run_true" Zyg Micros Some("bare_true"), "the whole of `zyg run -- /bin/true`";
+    "zyg_run_true" Zyg Micros Some("bare_true"), "the whole of `zyg run -- /bin/true`, in /";
     "clone_exit_no_net" Floor Micros None, "clone into a zygote's namespaces but net, exit, reap";
     "clone_exit" Floor Micros None, "the same with a net namespace";
     "cold_acquire" Zyg Micros Some("clone_exit"), "acquire from a pool that keeps nothing warm: built on demand";
