@@ -2,14 +2,11 @@
 //!
 //! Received descriptors are close-on-exec and owned from the first line on. A message that was cut,
 //! in bytes or in descriptors, is refused whole: half a message is none.
-#![expect(unsafe_code, reason = "descriptors that arrive in a control message must be made owned")]
+#![expect(unsafe_code, reason = "control messages are written and read by hand")]
 
 use crate::limits::DESCRIPTORS_MAX;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socketpair,
-};
-use std::io::IoSlice;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Why nothing could be received.
@@ -56,18 +53,22 @@ pub fn send(
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> Result<(), Errno> {
-    let iov = [IoSlice::new(bytes)];
-    let mut raw = [0; DESCRIPTORS_MAX];
-    let Some(raw) = raw.get_mut(..descriptors.len()) else {
-        return Err(Errno::E2BIG);
-    };
-    for (slot, descriptor) in raw.iter_mut().zip(descriptors) {
-        *slot = descriptor.as_raw_fd();
+    let mut control = Control([0; CONTROL_BYTES]);
+    let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: all of msghdr is integers and pointers, for which zero is a value.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = &raw mut iov;
+    header.msg_iovlen = 1;
+    if !descriptors.is_empty() {
+        header.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_controllen = put_descriptors(&mut control, descriptors)?;
     }
-    let rights = [ControlMessage::ScmRights(raw)];
-    let control = if descriptors.is_empty() { &[][..] } else { &rights[..] };
     loop {
-        match sendmsg::<UnixAddr>(socket.as_raw_fd(), &iov, control, MsgFlags::MSG_NOSIGNAL, None) {
+        // SAFETY: the header points at `bytes`, which the kernel only reads, and at `control`, with
+        // their own lengths.
+        let sent =
+            unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) };
+        match Errno::result(sent) {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
@@ -149,6 +150,27 @@ struct Control([u8; CONTROL_BYTES]);
 // SAFETY: CMSG_SPACE only computes.
 const CONTROL_BYTES: usize =
     unsafe { libc::CMSG_SPACE((DESCRIPTORS_MAX * size_of::<RawFd>()) as u32) } as usize;
+
+/// Makes them one SCM_RIGHTS message. Returns how much of the room that takes.
+fn put_descriptors(control: &mut Control, descriptors: &[BorrowedFd<'_>]) -> Result<usize, Errno> {
+    if descriptors.len() > DESCRIPTORS_MAX {
+        return Err(Errno::E2BIG);
+    }
+    let bytes = (descriptors.len() * size_of::<RawFd>()) as u32;
+    let header: *mut libc::cmsghdr = control.0.as_mut_ptr().cast();
+    // SAFETY: CMSG_LEN and CMSG_SPACE only compute, CMSG_DATA is what follows the header, and there is
+    // room for DESCRIPTORS_MAX of them, aligned for the header.
+    unsafe {
+        (*header).cmsg_len = libc::CMSG_LEN(bytes) as usize;
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        let start = libc::CMSG_DATA(header).cast::<RawFd>();
+        for (index, descriptor) in descriptors.iter().enumerate() {
+            start.add(index).write_unaligned(descriptor.as_raw_fd());
+        }
+        Ok(libc::CMSG_SPACE(bytes) as usize)
+    }
+}
 
 fn take_descriptors(header: &libc::msghdr) -> Vec<OwnedFd> {
     let mut descriptors = Vec::new();

@@ -103,9 +103,15 @@ impl Server {
         let Some(reported) = reported else { return };
         let end = reported.end.as_ref().map_or(&reported.pidfd, |end| &end.told);
         let own = [channel.as_fd(), end.as_fd()];
-        let descriptors: Vec<_> = own.into_iter().chain(trees.iter().map(AsFd::as_fd)).collect();
+        let with_trees: Vec<_>;
+        let descriptors = if trees.is_empty() {
+            &own[..]
+        } else {
+            with_trees = own.into_iter().chain(trees.iter().map(AsFd::as_fd)).collect();
+            &with_trees
+        };
         let (granted, registry) = (Reply::Granted(granted), self.poll.registry());
-        let sent = session.wire.send_promised(&granted, &descriptors, registry, &mut self.scratch);
+        let sent = session.wire.send_promised(&granted, descriptors, registry, &mut self.scratch);
         match sent {
             // Of what else the client has it costs nothing.
             Err(error @ (WireError::Crowded | WireError::Copy(_))) => {
