@@ -202,6 +202,16 @@ fn of_two_batches_that_have_no_room_together_one_is_served_after_the_other() {
     assert_eq!(served(&story), [2, 2, 2]);
 }
 
+/// Whatever is ordered happens, and leases end at once.
+fn what_comes_of(ordered: Effect) -> Event {
+    match ordered {
+        Effect::Spawn { slot, .. } => Event::ZygoteReady { slot },
+        Effect::Destroy { slot } => Event::ZygoteGone { slot },
+        Effect::Grant { slot, .. } => Event::LeaseEnded { slot },
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Each of three wants most of what there may be. The first user asks for four in two profiles before
 /// anybody else comes, and the second one comes back as soon as he is served.
 #[test]
@@ -218,13 +228,7 @@ fn batches_of_different_users_take_turns() {
     }
     let mut order = Vec::new();
     while let Some(next) = orders.pop() {
-        let event = match next {
-            Effect::Spawn { slot, .. } => Event::ZygoteReady { slot },
-            Effect::Destroy { slot } => Event::ZygoteGone { slot },
-            Effect::Grant { slot, .. } => Event::LeaseEnded { slot },
-            other => panic!("{other:?}"),
-        };
-        story.tell(event);
+        story.tell(what_comes_of(next));
         order.extend(served(&story));
         orders.extend(story.effects.clone());
         if order.len() == 6 && order.last() == Some(&5) {
@@ -388,17 +392,10 @@ fn a_batch_that_waits_in_an_older_generation_is_served_first() {
     story.acquire_of(new, 3);
     let counts = (story.counts_of(old), story.counts_of(new));
     assert_eq!((counts.0.warm, counts.1.warm, counts.1.waiters), (2, 1, 1), "{counts:?}");
-    // Whatever is ordered happens, and leases end at once.
     let (mut order, mut orders) =
         (Vec::new(), vec![Effect::Grant { waiter: WaiterKey(1), slot, start: Start::Warm }]);
     while let Some(next) = orders.pop() {
-        let event = match next {
-            Effect::Spawn { slot, .. } => Event::ZygoteReady { slot },
-            Effect::Destroy { slot } => Event::ZygoteGone { slot },
-            Effect::Grant { slot, .. } => Event::LeaseEnded { slot },
-            other => panic!("{other:?}"),
-        };
-        story.tell(event);
+        story.tell(what_comes_of(next));
         order.extend(served(&story));
         orders.extend(story.effects.clone());
     }
