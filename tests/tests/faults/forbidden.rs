@@ -86,6 +86,31 @@ fn by_the_limit_on_user_namespaces() {
     place.stop();
 }
 
+/// Whichever step is the one too many.
+#[test]
+fn by_user_namespaces_that_are_all_in_use() {
+    for limit in 1..=5 {
+        let place = Below::start(&format!(
+            "echo {limit} > /proc/sys/user/max_user_namespaces
+            printf '[profile.default.pool]\\nmin = 0\\nlearn = false\\n' > zyg.toml
+            exec \"$@\" --config zyg.toml 2> log"
+        ));
+        let mut leases = Vec::new();
+        let denied = loop {
+            match place.client().lease() {
+                Ok(lease) => leases.push(lease),
+                Err(denied) => break denied.to_string(),
+            }
+        };
+        let named = format!("user.max_user_namespaces is {limit}");
+        assert!(denied.contains(&named), "{limit}, {} leases: {denied}", leases.len());
+        drop(leases);
+        let log = std::fs::read_to_string(place.directory.path().join("log")).unwrap();
+        assert!(!log.contains("failed to create a mount namespace"), "{limit}: {log}");
+        place.stop();
+    }
+}
+
 #[test]
 fn by_the_limit_on_other_namespaces() {
     for (kind, step) in [("net", "create a network namespace"), ("pid", "clone a zygote")] {

@@ -57,14 +57,15 @@ impl Lock {
         outside: (u32, u32),
     ) -> Result<OwnedFd, Failure> {
         let left = own_namespace("mnt")?;
-        let mut new =
-            CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
+        let mut new = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
         if recipe.confinement.capabilities != 0 {
             new |= CloneFlags::CLONE_NEWIPC;
         }
         if self.settings.is_some() {
             new |= CloneFlags::CLONE_NEWNET;
         }
+        // Apart, so that whoever has too few of the one is not told of the other.
+        unshare(CloneFlags::CLONE_NEWUSER).at(Step::UserNamespace)?;
         layers.follow(|| unshare(new)).at(Step::MountNamespace)?;
         write_id_maps(inside, outside)?;
         self.settings.as_ref().map_or(Ok(()), set_up_network_through)?;
