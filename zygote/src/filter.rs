@@ -77,6 +77,9 @@ const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::
 /// Terminal requests that put input into a terminal (ioctl_tty(2), CVE-2017-5226).
 const PASTING: [u32; 2] = [libc::TIOCSTI as u32, libc::TIOCLINUX as u32];
 
+/// The kernel's events of all processes of the machine (connector; `linux/cn_proc.h`).
+const CONNECTOR: i32 = 11;
+
 /// What a profile says about the filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
@@ -138,6 +141,7 @@ pub(crate) fn compile(wanted: &Wanted) -> Result<Filters, FilterError> {
     denied.extend(wanted.deny.iter().map(|name| whole(name)));
     denied.extend(PASTING.map(pasting));
     denied.push(inits_limits());
+    denied.push(file_leases());
     let mut base = vec![foreign_abi()];
     base.push(program(libc::EPERM, denied)?);
     base.push(program(libc::ENOSYS, kept(&ABSENT))?);
@@ -170,11 +174,23 @@ fn inits_limits() -> Value {
     json!({ "syscall": "prlimit64", "args": [init, setting] })
 }
 
-/// Every family but those that are let through.
+/// Whoever opens a file with a lease, outside as well, waits until its holder gives that up or
+/// `fs.lease-break-time` is over, 45 s (fcntl(2), `F_SETLEASE`).
+fn file_leases() -> Value {
+    let setting = json!({ "index": 1, "type": "dword", "op": "eq", "val": libc::F_SETLEASE });
+    json!({ "syscall": "fcntl", "args": [setting] })
+}
+
+/// Every family but those that are let through, and of these what no network namespace confines.
 fn families() -> Vec<Value> {
     let not =
         FAMILIES.map(|family| json!({ "index": 0, "type": "dword", "op": "ne", "val": family }));
-    ["socket", "socketpair"].map(|name| json!({ "syscall": name, "args": not })).to_vec()
+    let mut refused =
+        ["socket", "socketpair"].map(|name| json!({ "syscall": name, "args": not })).to_vec();
+    let is = |index: u8, value: i32| json!({ "index": index, "type": "dword", "op": "eq", "val": value });
+    let connector = [is(0, libc::AF_NETLINK), is(2, CONNECTOR)];
+    refused.push(json!({ "syscall": "socket", "args": connector }));
+    refused
 }
 
 fn new_user_namespace() -> Value {

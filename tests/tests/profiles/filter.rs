@@ -96,6 +96,23 @@ fn socket_families_beyond_the_confined_ones_are_refused() {
 }
 
 #[test]
+fn no_file_is_leased_and_no_process_of_the_machines_told_of() {
+    const EAFNOSUPPORT: &str = "97";
+    let server = server("[profile.open]\nseccomp = \"off\"\n");
+    let lease = "python3 -c 'import fcntl\n\
+                 try:\n fcntl.fcntl(open(\"/tmp/f\", \"w\"), fcntl.F_SETLEASE, fcntl.F_WRLCK); print(\"ok\")\n\
+                 except OSError as e: print(e.errno)'";
+    // NETLINK_CONNECTOR, where the namespace is the host's.
+    let connector = "python3 -c 'import socket\n\
+                     try:\n socket.socket(16, 2, 11); print(\"ok\")\n\
+                     except OSError as e: print(e.errno)'";
+    assert_eq!(printed(&server, "default", lease), "1");
+    assert_eq!(printed(&server, "networked", connector), EAFNOSUPPORT);
+    assert_eq!(printed(&server, "open", lease), "ok", "the control");
+    assert_ne!(printed(&server, "open", connector), EAFNOSUPPORT, "the control");
+}
+
+#[test]
 fn input_cannot_be_pasted_into_a_terminal() {
     let server = server("[profile.open]\nseccomp = \"off\"\n");
     let paste = "script -qec 'python3 -c \"\n\

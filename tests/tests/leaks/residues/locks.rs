@@ -2,7 +2,7 @@
 //! so that leases at the same time see them, and no later one may.
 
 use crate::residue::{Residue, residue};
-use crate::setting::{ALL, EMPTY};
+use crate::setting::{ALL, CAPABLE, PLAIN, SLICE};
 
 pub const LOCKS: &[Residue] = &[
     residue(
@@ -63,8 +63,9 @@ try:
 except BlockingIOError:
     result = 'found'",
     )
-    .refused(EMPTY, "EACCES")
-    .seen_beside(ALL),
+    .refused(PLAIN, "EPERM")
+    .refused(SLICE, "EACCES")
+    .seen_beside(CAPABLE),
     residue(
         "a watch on a directory",
         "
