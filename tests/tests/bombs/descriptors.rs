@@ -1,9 +1,9 @@
 //! Descriptors, and what the kernel keeps behind them.
 
-use crate::scene::{Scene, assert_limited, server};
+use crate::scene::{Bomb, Scene, assert_limited, server};
 use std::fs;
 use std::io::Read;
-use zyg_tests::Probe;
+use zyg_tests::{Probe, Setup, is_root, skip};
 use zygote_client::{LeaseOptions, Stdio};
 
 #[test]
@@ -67,6 +67,65 @@ fn one_environment_has_half_of_its_users_inotify_instances() {
         scene.assert_unnoticed();
         bomb.end();
     }
+    scene.assert_restored();
+}
+
+/// What the kernel counts for an environment in `strict` it counts for nobody that there is outside.
+#[test]
+fn two_environments_in_strict_leave_root_and_others_what_is_theirs() {
+    if !is_root() {
+        eprintln!("NOT SHOWN: it takes root, for otherwise `strict` is its user's own matter");
+        return;
+    }
+    let one = "check(libc.inotify_init1(0))";
+    let all = "raise_descriptors()\n\
+               burn(refused(lambda _: held.append(check(libc.inotify_init1(0))), 1000))";
+    let server = server("", &["strict"]);
+    let mut scene = Scene::of(&server, "default");
+    let mut stranger = Setup::default().start();
+    let bombs = [scene.light_under("strict", all), scene.light_under("strict", all)];
+    assert_eq!(bombs.each_ref().map(|bomb| bomb.name.as_str()), ["EMFILE", "EMFILE"]);
+    assert_eq!(Probe::new().one_outside(one), "ok", "the host's root");
+    let theirs = stranger.client().acquire(LeaseOptions::new().profile("strict")).unwrap();
+    assert_eq!(Probe::new().one_inside(&theirs, one), "ok", "another template's");
+    drop(theirs);
+    stranger.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(stranger.wait().code(), Some(0));
+    scene.assert_unnoticed();
+    bombs.into_iter().for_each(Bomb::end);
+    scene.assert_restored();
+}
+
+#[test]
+fn one_environment_has_half_of_its_users_inotify_watches() {
+    let read = |name: &str| -> usize {
+        let path = format!("/proc/sys/{name}");
+        fs::read_to_string(path).unwrap().trim().parse().unwrap()
+    };
+    let (most, own) = (read("fs/inotify/max_user_watches"), read("user/max_inotify_watches"));
+    if most > 200_000 || own < most {
+        return skip(
+            "the host allows a user so many that to use them up takes too long, or fewer here",
+        );
+    }
+    let server = server("", &[]);
+    let mut scene = Scene::of(&server, "default");
+    // Each directory is watched for itself.
+    let bomb = scene.light(&format!(
+        "instance = check(libc.inotify_init1(0))
+os.mkdir('/tmp/watched')
+os.chdir('/tmp/watched')
+def watch(count):
+    os.mkdir(str(count))
+    check(libc.inotify_add_watch(instance, str(count).encode(), 0xFFF))
+burn(refused(watch, {most}))"
+    ));
+    assert_eq!((bomb.name.as_str(), bomb.count), ("ENOSPC", most / 2));
+    let one = "check(libc.inotify_add_watch(check(libc.inotify_init1(0)), b'/tmp', 0xFFF))";
+    assert_eq!(scene.bystander_tries(one), "ok");
+    assert_eq!(Probe::new().one_outside(one), "ok", "the host");
+    scene.assert_unnoticed();
+    bomb.end();
     scene.assert_restored();
 }
 

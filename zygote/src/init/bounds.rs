@@ -44,11 +44,12 @@ const NAMESPACES: [&CStr; 7] = [
     c"max_time_namespaces",
 ];
 
-/// Instances of inotify that the host allows a user (inotify(7)): 128 by the kernel's own default.
-const INOTIFY_OF_A_USER: &str = "/proc/sys/fs/inotify/max_user_instances";
-
-/// And those of the environment.
-const INOTIFY: &CStr = c"max_inotify_instances";
+/// What the host allows a user of inotify (inotify(7)), and those of the environment: instances, 128
+/// by the kernel's own default, and watches.
+const INOTIFY: [(&str, &CStr); 2] = [
+    ("/proc/sys/fs/inotify/max_user_instances", c"max_inotify_instances"),
+    ("/proc/sys/fs/inotify/max_user_watches", c"max_inotify_watches"),
+];
 
 /// Where these are. It is opened once, since the way to each takes as long as the write.
 const LIMITS: &CStr = c"/proc/sys/user";
@@ -60,23 +61,30 @@ const ROOM_MAX: u64 = 1024;
 /// are counted, so a sender gets so far beyond its limit.
 const MESSAGE: u64 = 253;
 
-/// What the host allows a user when the template is made, for [`set`]; `None` where the kernel does
-/// not say.
-pub(crate) fn inotify_of_a_user() -> Result<Option<u32>, Failure> {
-    match fs::read_to_string(INOTIFY_OF_A_USER) {
+/// What the host allows a user of inotify when the template is made, for [`set`]; `None` where the
+/// kernel does not say.
+pub(crate) type Inotify = [Option<u32>; INOTIFY.len()];
+
+/// Reads it.
+pub(crate) fn inotify_of_a_user() -> Result<Inotify, Failure> {
+    let read_one = |path: &str| match fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        read => Ok(read.at_subject(Step::DropPrivileges, INOTIFY_OF_A_USER)?.trim().parse().ok()),
-    }
+        read => Ok(read.at_subject(Step::DropPrivileges, path)?.trim().parse().ok()),
+    };
+    let [(instances, _), (watches, _)] = INOTIFY;
+    Ok([read_one(instances)?, read_one(watches)?])
 }
 
 /// Sets them. Call where the zygote's own /proc is mounted.
-pub(super) fn set(recipe: &Recipe, inotify_of_a_user: Option<u32>) -> Result<(), Failure> {
+pub(super) fn set(recipe: &Recipe, inotify_of_a_user: Inotify) -> Result<(), Failure> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let limits = open(LIMITS, flags, Mode::empty());
     let limits = limits.at_subject(Step::DropPrivileges, LIMITS.to_bytes())?;
     limit(&limits, CGROUP_NAMESPACES, 0)?;
-    if let Some(instances) = inotify_of_a_user {
-        limit(&limits, INOTIFY, instances / 2)?;
+    for ((_, name), of_a_user) in INOTIFY.into_iter().zip(inotify_of_a_user) {
+        if let Some(most) = of_a_user {
+            limit(&limits, name, most / 2)?;
+        }
     }
     if recipe.confinement.command_filters.is_empty() {
         NAMESPACES.into_iter().try_for_each(|name| limit(&limits, name, NAMESPACES_MAX))?;

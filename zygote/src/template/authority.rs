@@ -76,7 +76,12 @@ fn enter_slices(authority: &Authority, slices: &Slices) -> Result<(), Failure> {
         Forked::Parent { child } => child,
     };
     drop((ready.0, done.1));
-    let entered = unshare(CloneFlags::CLONE_NEWUSER).at(Step::UserNamespace);
+    // Root will not be mapped: the first slice is the template's own. And before, since all that is
+    // counted for a user in the new namespace counts for the one who makes it, too, in the namespace
+    // around it (`init::bounds`): that is not to be root, but nobody that there is outside.
+    let own =
+        || if getuid().is_root() { put_on(slices.first_uid, slices.first_gid) } else { Ok(()) };
+    let entered = own().and_then(|()| unshare(CloneFlags::CLONE_NEWUSER).at(Step::UserNamespace));
     if entered.is_ok() {
         let _ = ready.1.write_all(&[1]);
     }
@@ -93,12 +98,7 @@ fn enter_slices(authority: &Authority, slices: &Slices) -> Result<(), Failure> {
         ));
     }
     // Zygotes must not have the groups of whoever started the server.
-    setgroups(&[]).at(Step::BecomeUser)?;
-    if getuid().as_raw() != authority.uid || authority.uid == 0 {
-        // Root is not mapped: the first slice is the template's own.
-        put_on(slices.first_uid, slices.first_gid)?;
-    }
-    Ok(())
+    setgroups(&[]).at(Step::BecomeUser)
 }
 
 /// Writes the template's id maps from outside.

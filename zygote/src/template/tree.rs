@@ -61,8 +61,8 @@ pub(crate) struct Layout {
     pub read_only: Vec<Bytes>,
     /// What lies in a place that each zygote makes anew, and so has to be put there by each.
     pub late: Late,
-    /// Instances of inotify that the host allows a user.
-    pub inotify_of_a_user: Option<u32>,
+    /// What the host allows a user of inotify.
+    pub inotify_of_a_user: crate::init::bounds::Inotify,
 }
 
 impl Layout {
