@@ -20,7 +20,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
 use std::ffi::{CString, OsStr};
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -73,15 +73,23 @@ impl Layout {
         // The new tree is put together over a place that these may lie in.
         let binds = parts::open_binds(recipe)?;
         let exceptions = parts::exceptions(view);
-        let root = start_root(view)?;
-        match &view.root {
-            Root::Host => show_host(&root, &private)?,
+        let shown = match &view.root {
+            Root::Host => find_host(&private)?,
             Root::Empty => {
                 let etc = if view.minimal_etc { &etc::SHOWN[..] } else { &[] };
                 let etc = etc.iter().map(|path| Bytes::from(path.as_bytes()));
-                show_listed(&root, view.shown.iter().cloned().chain(etc))?;
+                find_listed(view.shown.iter().cloned().chain(etc))?
             }
-            Root::Directory(_) => {}
+            Root::Directory(_) => Vec::new(),
+        };
+        let root = start_root(view)?;
+        for (path, source) in shown {
+            match (show_entry(&root, &path, source), &view.root) {
+                (Err(failure), Root::Host) => {
+                    log::warn!("{} is not shown in environments: {failure}", path.display());
+                }
+                (shown, _) => shown?,
+            }
         }
         if view.minimal_etc {
             let authority = &recipe.authority;
@@ -180,18 +188,38 @@ fn start_root(view: &View) -> Result<PathBuf, Failure> {
     Ok(PathBuf::from(place))
 }
 
-/// Shows the listed paths of the host, read-only. One that the host does not have is not shown.
-fn show_listed(root: &Path, listed: impl Iterator<Item = Bytes>) -> Result<(), Failure> {
-    for path in listed.flat_map(|pattern| expand(&pattern)) {
-        let target = root.join(path.strip_prefix("/").unwrap_or(&path));
-        let subject = path.as_os_str().as_bytes();
-        let Ok(kind) = fs::symlink_metadata(&path) else { continue };
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).at_subject(Step::HostDirectory, subject)?;
+/// Something of the host's that is to be shown, opened: the new root is put together over a place that
+/// may be shown itself.
+enum Source {
+    Link(PathBuf),
+    Tree {
+        tree: OwnedFd,
+        directory: bool,
+    },
+    /// A mount point for what is private.
+    Nothing,
+}
+
+impl Source {
+    fn find(path: &Path, kind: fs::FileType) -> Result<Self, Errno> {
+        if kind.is_symlink() {
+            return fs::read_link(path).map(Self::Link).map_err(errno_of);
         }
-        show_entry(&path, &target, kind.file_type()).at_subject(Step::HostDirectory, subject)?;
+        let tree = open_tree(path, attr::RDONLY | attr::NOSUID | attr::NODEV)?;
+        Ok(Self::Tree { tree, directory: kind.is_dir() })
     }
-    Ok(())
+}
+
+/// Finds the listed paths of the host. One that the host does not have is not shown.
+fn find_listed(listed: impl Iterator<Item = Bytes>) -> Result<Vec<(PathBuf, Source)>, Failure> {
+    let mut found = Vec::new();
+    for path in listed.flat_map(|pattern| expand(&pattern)) {
+        let Ok(kind) = fs::symlink_metadata(&path) else { continue };
+        let source = Source::find(&path, kind.file_type());
+        let source = source.at_subject(Step::HostDirectory, path.as_os_str().as_bytes())?;
+        found.push((path, source));
+    }
+    Ok(found)
 }
 
 /// The paths that a pattern stands for: itself, or with a trailing `*` all that begin so.
@@ -210,44 +238,67 @@ pub(super) fn expand(pattern: &Bytes) -> Vec<PathBuf> {
         .collect()
 }
 
-fn show_entry(source: &Path, target: &Path, kind: fs::FileType) -> Result<(), Errno> {
-    if kind.is_symlink() {
-        return fs::read_link(source).and_then(|to| symlink(to, target)).map_err(errno_of);
-    }
-    let placed = if kind.is_dir() { fs::create_dir(target) } else { fs::write(target, "") };
-    placed.map_err(errno_of)?;
-    show(source, target, attr::RDONLY | attr::NOSUID | attr::NODEV)
-}
-
-/// Shows each top-level name of the host, read-only, but for what is private or made anew.
-fn show_host(root: &Path, private: &[(PathBuf, u32)]) -> Result<(), Failure> {
+/// Finds each top-level name of the host, but for what is made anew.
+fn find_host(private: &[(PathBuf, u32)]) -> Result<Vec<(PathBuf, Source)>, Failure> {
+    let mut found = Vec::new();
     for entry in fs::read_dir("/").at_subject(Step::HostDirectory, "/")? {
         let entry = entry.at_subject(Step::HostDirectory, "/")?;
-        let (source, target) = (entry.path(), root.join(entry.file_name()));
-        let own = OWN.iter().any(|own| entry.file_name() == *own);
+        let path = entry.path();
+        if OWN.iter().any(|own| entry.file_name() == *own) {
+            continue;
+        }
         let kind =
-            entry.file_type().at_subject(Step::HostDirectory, source.as_os_str().as_bytes())?;
-        let shown = if own {
-            Ok(())
-        } else if private.iter().any(|(path, _)| *path == source) {
-            fs::create_dir(&target).map_err(errno_of)
+            entry.file_type().at_subject(Step::HostDirectory, path.as_os_str().as_bytes())?;
+        let source = if private.iter().any(|(private, _)| *private == path) {
+            Ok(Source::Nothing)
         } else {
-            show_entry(&source, &target, kind)
+            Source::find(&path, kind)
         };
-        // What cannot be shown (a dead network mount, say) stays empty: less is visible, not more.
-        if let Err(errno) = shown {
-            log::warn!("{} is not shown in environments: {errno}", source.display());
+        match source {
+            Ok(source) => found.push((path, source)),
+            // What cannot be shown (a dead network mount, say) stays empty: less is visible, not more.
+            Err(errno) => {
+                log::warn!("{} is not shown in environments: {errno}", path.display());
+                if kind.is_dir() {
+                    found.push((path, Source::Nothing));
+                }
+            }
         }
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Shows it below the root, read-only.
+fn show_entry(root: &Path, path: &Path, source: Source) -> Result<(), Failure> {
+    let target = root.join(path.strip_prefix("/").unwrap_or(path));
+    let show = || {
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(errno_of)?;
+        }
+        match source {
+            Source::Link(to) => symlink(to, &target).map_err(errno_of),
+            Source::Nothing => fs::create_dir(&target).map_err(errno_of),
+            Source::Tree { tree, directory } => {
+                let placed =
+                    if directory { fs::create_dir(&target) } else { fs::write(&target, "") };
+                placed.map_err(errno_of)?;
+                attach(tree.as_fd(), &c_name(&target)?)
+            }
+        }
+    };
+    show().at_subject(Step::HostDirectory, path.as_os_str().as_bytes())
 }
 
 fn show(source: &Path, target: &Path, attributes: u64) -> Result<(), Errno> {
+    attach(open_tree(source, attributes)?.as_fd(), &c_name(target)?)
+}
+
+fn open_tree(source: &Path, attributes: u64) -> Result<OwnedFd, Errno> {
     let tree = copy_tree(&c_name(source)?)?;
     if attributes != 0 {
         set_attributes(tree.as_fd(), attributes)?;
     }
-    attach(tree.as_fd(), &c_name(target)?)
+    Ok(tree)
 }
 
 /// `/dev`, on the root's tmpfs, or where the root is a directory of the host on one of its own.
