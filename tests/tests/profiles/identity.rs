@@ -112,6 +112,15 @@ fn a_command_is_who_the_profile_says() {
     );
 }
 
+/// Where a lease could leave it to the next: of a pid namespace that ends with its lease it may.
+#[test]
+fn the_largest_process_number_is_no_matter_of_a_leases() {
+    let rooted = "user = { uid = 0, gid = 0 }\n";
+    let server = server(&format!("[profile.again]\nrecycle = \"whole\"\n{rooted}"));
+    assert!(!succeeds(&server, "again", "echo 1000 > /proc/sys/kernel/pid_max"));
+    assert!(succeeds(&server, "again", "test -r /proc/sys/kernel/pid_max"), "the control");
+}
+
 #[test]
 fn capabilities_are_those_of_the_profile_and_reach_every_uid() {
     let server = server(

@@ -26,6 +26,10 @@ const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 const HOST_CONTROLS: [&CStr; 5] =
     [c"/proc/sys", c"/proc/sysrq-trigger", c"/proc/irq", c"/proc/bus", c"/proc/fs"];
 
+/// What a pid namespace has since Linux 6.14, and its uid 0 may write, for all leases that it serves
+/// (proc_sys_kernel(5)).
+const PID_MAX: &CStr = c"/proc/sys/kernel/pid_max";
+
 /// What a zygote is once it is set up.
 pub(super) struct Made {
     pub layers: Layers,
@@ -100,8 +104,11 @@ pub(super) fn furnish(
     }
     mount_proc().at(Step::Proc)?;
     write_proc()?;
+    if recipe.recycle == Recycle::Whole {
+        protect(&[PID_MAX]).at(Step::Proc)?;
+    }
     if setup.identity.0 == 0 {
-        protect_host_controls().at(Step::Proc)?;
+        protect(&HOST_CONTROLS).at(Step::Proc)?;
     }
     for path in &setup.layout.layered {
         layers.cover(path).at_subject(Step::Home, path.to_bytes())?;
@@ -169,8 +176,9 @@ fn mount_proc() -> Result<(), Errno> {
     mount(Some("proc"), "/proc", Some("proc"), PLAIN | MsFlags::MS_NOEXEC, None::<&str>)
 }
 
-fn protect_host_controls() -> Result<(), Errno> {
-    for path in HOST_CONTROLS {
+/// Makes parts of /proc read-only.
+fn protect(parts: &[&CStr]) -> Result<(), Errno> {
+    for path in parts {
         match sys::mount::copy_tree(path) {
             Ok(tree) => {
                 sys::mount::set_attributes(tree.as_fd(), sys::mount::attr::RDONLY)?;
