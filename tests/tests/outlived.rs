@@ -142,6 +142,32 @@ fn what_init_has_covered_stays_covered() {
     }
 }
 
+/// A single mount of a lease's own, over what its profile shows.
+#[test]
+fn what_a_lease_covers_of_its_profile_stays_covered() {
+    let host = Host::new();
+    let (shared, home) = (host.shared.path(), host.hidden.path());
+    let server =
+        Setup::default().config(&format!("[profile.default]\nbind = [{shared:?}]\n")).start();
+    let lease = {
+        let mut options = LeaseOptions::new();
+        options.ro_bind(shared.join("part"), shared.join("part")).tmpfs(home);
+        server.client().acquire(&options).unwrap()
+    };
+    let [shared, home] = [shared, home].map(|path| path.to_str().unwrap());
+    let opened = opened_in(&lease, &[shared, "/"]);
+    let write = |path: &str| open_below(&opened[0], Path::new(path), OFlag::O_WRONLY).map(drop);
+    let read = || open_below(&opened[1], &host.hidden_file(), OFlag::O_RDONLY).map(drop);
+    let (refused, absent) = (Err(Errno::EROFS), Err(Errno::ENOENT));
+    assert_eq!((write("part/file"), read()), (refused, absent), "in its time");
+    lease.release().unwrap();
+    assert_eq!((write("part/file"), read()), (refused, absent), "afterwards");
+    assert_eq!(write("file"), Ok(()), "the control: the rest was shared to be written");
+    let unhidden = server.client().lease().unwrap();
+    let opened = opened_in(&unhidden, &[home]);
+    assert!(open_below(&opened[0], Path::new("file"), OFlag::O_RDONLY).is_ok(), "the control");
+}
+
 #[test]
 fn what_a_leases_own_mounts_protect_stays_protected() {
     let host = Host::new();

@@ -90,6 +90,89 @@ fn what_is_hidden_looks_empty_wherever_it_lies() {
     assert!(!succeeds(&server, "careful", &format!("umount ~/{name} || rmdir ~/{name}")));
 }
 
+/// Whatever brings it in with what is around it.
+#[test]
+fn what_is_hidden_stays_so_below_what_a_lease_is_shown() {
+    let place = tempfile::Builder::new().prefix("zyg-test-").tempdir_in("/tmp").unwrap();
+    let path = place.path().canonicalize().unwrap();
+    for directory in ["part", "part/secret", "deep"] {
+        fs::create_dir(path.join(directory)).unwrap();
+    }
+    for file in ["part/secret/file", "part/plain", "key"] {
+        fs::write(path.join(file), "seen").unwrap();
+    }
+    let shown = path.display();
+    let hide = format!("hide = [\"{shown}/part/secret\", \"{shown}/key\"]\n");
+    let server = server(&format!(
+        "[profile.careful]\n{hide}[profile.again]\nrecycle = \"whole\"\n{hide}\
+         [profile.writable]\nrecycle = \"whole\"\nroot_overlay = true\n{hide}\
+         [profile.open]\nwritable = [\"/run\", \"~\", \".\"]\n{hide}"
+    ));
+    let script = format!("cat {shown}/part/plain {shown}/part/secret/file {shown}/key");
+    let run = |profile: &str, cwd: &std::path::Path, options: &[&str]| {
+        let mut run = server.zyg("run");
+        run.args(["--profile", profile]).args(options).args(["--", "sh", "-c", &script]);
+        let output = run.current_dir(cwd).output().unwrap();
+        assert!(output.status.code() != Some(125), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let bind = ["--bind", path.to_str().unwrap()];
+    assert_eq!(run("default", &path, &[]), "seenseenseen", "the control");
+    for profile in ["careful", "again", "writable", "open"] {
+        assert_eq!(run(profile, &path, &[]), "seen", "{profile}");
+        assert_eq!(run(profile, std::path::Path::new("/"), &bind), "seen", "{profile}, bound");
+        // And from a place that is itself not to be seen.
+        assert!(!run(profile, &path.join("part"), &[]).contains("seenseen"), "{profile}, below");
+    }
+}
+
+/// The new root is put together over one of them.
+#[test]
+fn a_usual_place_that_is_not_private_is_the_hosts() {
+    let file = tempfile::NamedTempFile::new_in("/tmp").unwrap();
+    let server =
+        server("[profile.open]\nwritable = [\"/run\", \"~\", \".\"]\nhide = [\"/etc/passwd\"]\n");
+    let path = file.path().display();
+    assert!(succeeds(&server, "open", &format!("test -e {path}")));
+    assert!(!succeeds(&server, "open", &format!("echo x > {path}")), "read-only");
+    assert!(!succeeds(&server, "default", &format!("test -e {path}")), "the control");
+    assert!(!succeeds(&server, "open", "ls -d /tmp/etc /tmp/usr /tmp/root"), "nothing else");
+}
+
+/// Who could ask it for environments could have anything shown there.
+#[test]
+fn the_servers_own_socket_is_not_there() {
+    let server = server("[profile.open]\nwritable = [\"/run\", \"~\", \".\"]\n");
+    let socket = server.socket().canonicalize().unwrap();
+    let find = format!("test -S {}", socket.display());
+    assert!(!succeeds(&server, "open", &find));
+    assert!(succeeds(&server, "open", &format!("test -e {}", socket.display())), "the control");
+    // Unless that is asked for by its name.
+    let mut run = server.zyg("run");
+    run.arg("--bind").arg(&socket).args(["--", "sh", "-c", &find]);
+    assert!(run.status().unwrap().success());
+}
+
+#[test]
+fn a_working_directory_in_a_profiles_bind_is_the_bind() {
+    let real = tempfile::Builder::new().prefix("zyg-test-").tempdir_in("/tmp").unwrap();
+    let path = real.path().canonicalize().unwrap();
+    fs::create_dir(path.join("below")).unwrap();
+    let bind = |read_only: bool| {
+        format!("bind = [{{ source = {path:?}, target = {path:?}, read_only = {read_only} }}]\n")
+    };
+    let server = server(&format!("[profile.kept]\n{}[profile.seen]\n{}", bind(false), bind(true)));
+    for (profile, kept) in [("kept", true), ("seen", false)] {
+        for directory in [path.clone(), path.join("below")] {
+            let mut run = server.zyg("run");
+            run.args(["--profile", profile, "--", "sh", "-c", "echo x > file && cat file"]);
+            let output = run.current_dir(&directory).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "x\n", "{output:?}");
+            assert_eq!(fs::remove_file(directory.join("file")).is_ok(), kept, "{profile}");
+        }
+    }
+}
+
 #[test]
 fn a_profiles_binds_are_really_written_or_refuse_to_be() {
     let real = tempfile::tempdir_in(zyg_tests::home()).unwrap();

@@ -8,7 +8,7 @@ use crate::template::mode_of;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{chdir, fchdir};
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -68,6 +68,14 @@ impl Layers {
         chdir(c"/")?;
         self.root = entered?;
         Ok(())
+    }
+
+    /// The device number of the tmpfs (stat(2)).
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub fn device(&self) -> Result<u64, Errno> {
+        fstat(&self.root).map(|stat| stat.st_dev)
     }
 
     /// Makes a piece: an empty directory with this mode.

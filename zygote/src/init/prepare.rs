@@ -4,7 +4,7 @@ use super::layers::Layers;
 use super::{Init, Preparation, Setup, bounded, lock, setup};
 use crate::failure::{At, failure};
 use crate::sys::mount::attach;
-use crate::template::c_path;
+use crate::template::{c_path, cover_empty};
 use nix::errno::Errno;
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::sethostname;
@@ -12,16 +12,20 @@ use std::ffi::{CStr, OsStr};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use zyg_protocol::message::{Attach, Bytes, Failure, FromInit, Prepare, Step};
 
 impl Init<'_> {
     /// Prepares the lease, once. After a failure nothing runs here: never less than was asked for.
     pub(super) fn prepare(&mut self, prepare: &Prepare, trees: Vec<OwnedFd>) {
         let done = if self.prepared == Preparation::Open {
-            put_in_place(&mut self.layers, prepare, trees)
-                .and_then(|read_only| Ok((read_only, self.lock_mounts(&prepare.attach)?)))
+            put_in_place(&mut self.layers, prepare, trees).and_then(|placed| {
+                let hidden = hide_again(&self.setup.recipe.view.hidden, &prepare.attach)?;
+                let covers = placed.covers || hidden || lock::is_needed(&prepare.attach);
+                let left = if covers { self.lock_mounts()? } else { None };
+                Ok((placed.read_only, left))
+            })
         } else {
             Err(failure(Step::AttachMount, b"", Errno::EBUSY))
         };
@@ -41,13 +45,10 @@ impl Init<'_> {
         drop(left);
     }
 
-    /// Has what the lease's own mounts cover of each other stay covered. Returns what it has left for
-    /// that.
-    fn lock_mounts(&mut self, attach: &[Attach]) -> Result<Option<OwnedFd>, Failure> {
+    /// Has what the lease's own mounts cover stay covered. Returns what it has left for that.
+    fn lock_mounts(&mut self) -> Result<Option<OwnedFd>, Failure> {
         let Setup { recipe, identity, .. } = self.setup;
-        let Some(lock) = self.lock.as_ref().filter(|_| lock::is_needed(attach)) else {
-            return Ok(None);
-        };
+        let Some(lock) = &self.lock else { return Ok(None) };
         let inside = setup::inside(&recipe.authority, *identity);
         // Who is not dumpable may not write its own id maps. No command is there to look meanwhile.
         set_dumpable(true).at(Step::IdMaps)?;
@@ -57,15 +58,31 @@ impl Init<'_> {
     }
 }
 
+/// How a lease's own mounts are in place.
+struct Placed {
+    /// What stays read-only that was to have a layer.
+    read_only: Vec<Bytes>,
+    /// Whether one of them covers what is more than an emptiness of the environment's own.
+    covers: bool,
+}
+
 fn put_in_place(
     layers: &mut Layers,
     prepare: &Prepare,
     trees: Vec<OwnedFd>,
-) -> Result<Vec<Bytes>, Failure> {
+) -> Result<Placed, Failure> {
     let mut read_only = Vec::new();
     let mut trees = trees.into_iter();
+    let own = layers.device().at(Step::AttachMount)?;
+    let mut covers = false;
     for attachment in &prepare.attach {
         let tree = if attachment.has_tree() { trees.next() } else { None };
+        if let Attach::Tree { target } | Attach::Layer { target } | Attach::Tmpfs { target } =
+            attachment
+        {
+            let there = fs::metadata(OsStr::from_bytes(target));
+            covers |= there.is_ok_and(|there| there.dev() != own);
+        }
         match (attachment, tree) {
             (Attach::Tree { target }, Some(tree)) => attach_tree(&tree, target)?,
             (Attach::Layer { target }, Some(tree)) => {
@@ -88,7 +105,41 @@ fn put_in_place(
     if let Some(hostname) = &prepare.hostname {
         sethostname(hostname).at_subject(Step::Hostname, hostname)?;
     }
-    Ok(read_only)
+    Ok(Placed { read_only, covers })
+}
+
+/// Has what is to look empty look so again where one of these has brought it in with what is around it.
+/// Whether one has. What a client has asked to see there by its very name is to be seen.
+fn hide_again(hidden: &[Bytes], attach: &[Attach]) -> Result<bool, Failure> {
+    let path = |bytes: &Bytes| fs::canonicalize(OsStr::from_bytes(bytes));
+    let shown = |attach: &Attach| match attach {
+        Attach::Tree { target } | Attach::Layer { target } | Attach::Cover { target } => {
+            path(target).ok()
+        }
+        Attach::Tmpfs { .. } => None,
+    };
+    let shown: Vec<PathBuf> = attach.iter().filter_map(shown).collect();
+    let mut again = false;
+    for name in hidden.iter().filter(|_| !shown.is_empty()) {
+        let Ok(real) = path(name) else { continue };
+        let brought_in = shown.iter().any(|shown| real.starts_with(shown) && real != *shown);
+        if brought_in && !looks_empty(&real) {
+            cover_empty(&c_path(name, Step::HostDirectory)?)
+                .at_subject(Step::HostDirectory, name)?;
+            again = true;
+        }
+    }
+    Ok(again)
+}
+
+/// Whether a path looks as [`cover_empty`] leaves it.
+fn looks_empty(path: &Path) -> bool {
+    let Ok(there) = fs::metadata(path) else { return true };
+    if there.is_dir() {
+        fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+    } else {
+        there.file_type().is_char_device()
+    }
 }
 
 pub(super) fn attach_tree(tree: &OwnedFd, target: &Bytes) -> Result<(), Failure> {

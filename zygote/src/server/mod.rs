@@ -129,6 +129,8 @@ struct Server {
     /// System call filters, compiled once for each profile.
     filters: HashMap<String, Filters>,
     listener: Option<Listener>,
+    /// Where it is found from anywhere.
+    socket_path: PathBuf,
     door: Door,
     sessions_max: usize,
     sessions: Sessions,
@@ -205,6 +207,8 @@ impl Server {
         let filters = compile_filters(&options.config)?;
         let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 3);
         let (limits, sessions_max) = reload::shares(&options.config, nofile.1);
+        let socket_path = options.listener.path();
+        let socket_path = socket_path.canonicalize().unwrap_or_else(|_| socket_path.into());
         let server = Self {
             poll,
             config: options.config,
@@ -213,6 +217,7 @@ impl Server {
             idle: options.idle,
             filters,
             listener: Some(options.listener),
+            socket_path,
             door: Door::Watched,
             sessions_max,
             sessions: Sessions::default(),

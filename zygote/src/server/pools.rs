@@ -11,6 +11,7 @@ use crate::pool::{Limits, Policy, PoolKey, Quota, Settings, SlotKey, Time};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 use zyg_protocol::message::{LeaseId, Recipe, Recycle};
 
@@ -118,6 +119,8 @@ pub(super) struct Making<'a> {
     pub nofile: (u64, u64),
     /// Whether the user is to find it warm however long he has not asked.
     pub sleepless: bool,
+    /// Where the server listens.
+    pub socket: &'a Path,
 }
 
 /// All pools.
@@ -195,7 +198,7 @@ impl Pools {
     /// # Errors
     /// Why environments of this profile cannot be had, in words for a client.
     pub fn add(&mut self, making: Making<'_>) -> Result<PoolKey, String> {
-        let Making { name, profile, filters, uid, nofile, sleepless } = making;
+        let Making { name, profile, filters, uid, nofile, sleepless, socket } = making;
         let reserved = if recipes::wants_slices(profile) {
             // One more, for the template itself.
             Some(slices::reserve(profile.pool.max + 1)?)
@@ -203,7 +206,8 @@ impl Pools {
             None
         };
         let slices = reserved.as_ref().map(|reserved| reserved.slices);
-        let (recipe, writable) = recipes::recipe(profile, &Facts { uid, nofile, filters, slices });
+        let (recipe, writable) =
+            recipes::recipe(profile, &Facts { uid, nofile, filters, slices, socket });
         let settings = settings(profile, sleepless);
         let (pool, generation) = match self.latest(name, uid) {
             Some(old) => {

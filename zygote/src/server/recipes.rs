@@ -23,6 +23,8 @@ pub(super) struct Facts<'a> {
     pub nofile: (u64, u64),
     pub filters: &'a Filters,
     pub slices: Option<Slices>,
+    /// Where the server listens.
+    pub socket: &'a Path,
 }
 
 /// The recipe, and what it makes writable.
@@ -30,7 +32,7 @@ pub(super) fn recipe(profile: &Profile, facts: &Facts<'_>) -> (Recipe, Writable)
     let user = users::with_uid(facts.uid);
     let gid = own_gid(facts.uid).or(user.as_ref().map(|user| user.gid)).unwrap_or(facts.uid);
     let client_home = user.as_ref().map(|user| real(&user.home));
-    let writable = writable(profile, client_home.as_deref());
+    let mut writable = writable(profile, client_home.as_deref());
     let authority = Authority {
         uid: facts.uid,
         gid,
@@ -48,9 +50,14 @@ pub(super) fn recipe(profile: &Profile, facts: &Facts<'_>) -> (Recipe, Writable)
         descriptors: facts.nofile,
         rlimits: profile.limits.rlimits().into_iter().map(rlimit).collect(),
     };
+    let mut view = view(profile, &writable, client_home.as_deref());
+    // A command that could ask for environments would be shown there what is not shown here.
+    view.hidden.push(bytes(&real(facts.socket)));
+    writable.hidden.clone_from(&view.hidden);
+    writable.binds = view.binds.iter().map(|bind| (bind.target.clone(), bind.read_only)).collect();
     let recipe = Recipe {
         authority,
-        view: view(profile, &writable, client_home.as_deref()),
+        view,
         network: match profile.network {
             config::Network::Loopback => Network::Loopback,
             config::Network::Own => Network::Own,

@@ -257,7 +257,8 @@ impl Server {
             return Err(format!("there is no profile {name} any more"));
         };
         let sleepless = self.is_sleepless(uid);
-        let making = Making { name, profile, filters, uid, nofile: self.nofile, sleepless };
+        let (nofile, socket) = (self.nofile, self.socket_path.as_path());
+        let making = Making { name, profile, filters, uid, nofile, sleepless, socket };
         let pool = self.pools.add(making)?;
         self.tell(Event::TimePassed);
         Ok(pool)

@@ -20,6 +20,24 @@ pub(super) struct Writable {
     pub host: bool,
     /// A private home directory instead of the client's.
     pub home: Option<Bytes>,
+    /// Where the profile's own mounts are, and whether they can only be read.
+    pub binds: Vec<(Bytes, bool)>,
+    /// What is to look empty.
+    pub hidden: Vec<Bytes>,
+}
+
+impl Writable {
+    /// The profile's own mount that `path` is in, where nothing deeper is in its place.
+    fn bind_of(&self, path: &Path) -> Option<(&Path, bool)> {
+        let targets = self.binds.iter().map(|(target, read_only)| (self::path(target), *read_only));
+        let deepest = targets
+            .filter(|(target, _)| path.starts_with(target))
+            .max_by_key(|(target, _)| depth(target));
+        let below = |places| longest(path, places).map_or(0, depth);
+        // A bind over a private or a layered place is above it.
+        deepest
+            .filter(|(target, _)| depth(target) >= below(&self.private).max(below(&self.layered)))
+    }
 }
 
 /// What init attaches, and the trees that the template opens for it.
@@ -95,7 +113,15 @@ impl View {
 
     fn show_cwd(&mut self, cwd: &Path, writable: &Writable) {
         let target = bytes(cwd);
-        if let Some(place) = longest(cwd, &writable.private) {
+        if longest(cwd, &writable.hidden).is_some() {
+            return;
+        }
+        if let Some((_, read_only)) = writable.bind_of(cwd) {
+            // It is there already. What is written where that can be goes where the profile says.
+            if read_only && writable.cwd {
+                self.attach.push(Attach::Cover { target });
+            }
+        } else if let Some(place) = longest(cwd, &writable.private) {
             // The private place itself is what the client gets to see there.
             if place != cwd {
                 // Never writable itself: what is written goes to the layer, or nowhere.
@@ -118,6 +144,9 @@ impl View {
     /// A program below a private place would not be found there; elsewhere it is.
     fn show_program(&mut self, program: &Path, writable: &Writable) {
         let Some(place) = longest(program, &writable.private) else { return };
+        if writable.bind_of(program).is_some() || longest(program, &writable.hidden).is_some() {
+            return;
+        }
         let Some(directory) = program.parent() else { return };
         // Straight in the private place: the program alone, for the place itself stays empty.
         let shown = if directory == place { program } else { directory };
@@ -191,7 +220,11 @@ fn longest<'a>(below: &Path, places: &'a [Bytes]) -> Option<&'a Path> {
         .iter()
         .map(path)
         .filter(|place| below.starts_with(place))
-        .max_by_key(|place| place.components().count())
+        .max_by_key(|place| depth(place))
+}
+
+fn depth(path: &Path) -> usize {
+    path.components().count()
 }
 
 fn path(bytes: &Bytes) -> &Path {
@@ -216,7 +249,7 @@ mod tests {
             layered: vec![b("/home/u")],
             cwd: true,
             host: true,
-            home: None,
+            ..Writable::default()
         }
     }
 

@@ -69,11 +69,23 @@ pub(super) fn place(view: &View, binds: &[OwnedFd]) -> Result<Late, Failure> {
             attach_bind(tree, &bind.target)?;
         }
     }
+    let in_any = |path: &Path, places: &[Bytes]| {
+        places.iter().any(|place| path.starts_with(OsStr::from_bytes(place)))
+    };
+    let bound = |path: &Path| {
+        let target = |bind: &ViewBind| where_it_leads(Path::new(OsStr::from_bytes(&bind.target)));
+        view.binds.iter().any(|bind| path.starts_with(target(bind)))
+    };
     for hidden in &view.hidden {
         let path = Path::new(OsStr::from_bytes(hidden));
+        let leads = where_it_leads(path);
+        if in_any(&leads, &view.private) && !bound(&leads) {
+            // There is nothing of the host's.
+            continue;
+        }
         let target = c_path(hidden, Step::HostDirectory)?;
         // A layer would show what was hidden below it.
-        if anew(path) || anew(&where_it_leads(path)) {
+        if anew(path) || anew(&leads) {
             late.hidden.push(target);
         } else {
             cover_empty(&target).at_subject(Step::HostDirectory, hidden)?;
