@@ -64,11 +64,14 @@ impl Policy {
     }
 
     /// Finds out anew which batch is the next of those that nothing keeps from being served but leases
-    /// of other pools.
+    /// of other users.
     pub(super) fn choose_next_batch(&mut self) {
         let left = self.limits.zygotes_max.saturating_sub(self.slots.totals().quarantined);
         let can_be = |&(ticket, pool): &(u64, PoolKey)| {
             let held_up = self.held_up_from(pool).is_some_and(|from| from < ticket);
+            // Its own user's leases are to end first, in whatever pool.
+            let own = self.pools.get(&pool).map_or(0, |pool| self.slots.leased_by(pool.uid));
+            let left = left.saturating_sub(own);
             !held_up && self.fits(pool, ticket) && self.waiters.wanted(pool, ticket) <= left
         };
         let firsts = self.waiters.first_batches().filter(can_be);

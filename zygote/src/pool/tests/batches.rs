@@ -202,6 +202,32 @@ fn of_two_batches_that_have_no_room_together_one_is_served_after_the_other() {
     assert_eq!(served(&story), [2, 2, 2]);
 }
 
+#[test]
+fn a_batch_that_waits_for_its_own_user_elsewhere_keeps_nobody_waiting() {
+    let mut story = Story::within(zygotes(4), pool(0, 4));
+    let (other, stranger) = (story.add(1, pool(0, 4)), story.add(2, pool(0, 4)));
+    story.acquire_of(other, 1);
+    story.ready_all();
+    let leased = story.granted().unwrap();
+    story.acquire_many(2, 4);
+    while !story.ready_all().is_empty() {}
+    story.acquire_of(stranger, 3);
+    let mut orders = story.effects.clone();
+    while let Some(next) = orders.pop().filter(|_| story.granted().is_none()) {
+        story.tell(what_comes_of(next));
+        orders.extend(story.effects.clone());
+    }
+    assert_eq!(served(&story), [3]);
+    let slot = story.granted().unwrap();
+    orders = story.end(slot).to_vec();
+    orders.extend(story.end(leased).to_vec());
+    while let Some(next) = orders.pop().filter(|_| served(&story).is_empty()) {
+        story.tell(what_comes_of(next));
+        orders.extend(story.effects.clone());
+    }
+    assert_eq!(served(&story), [2; 4], "and is served when that is over");
+}
+
 /// Whatever is ordered happens, and leases end at once.
 fn what_comes_of(ordered: Effect) -> Event {
     match ordered {

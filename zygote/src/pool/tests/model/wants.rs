@@ -44,6 +44,11 @@ impl Model {
         kept + waiting.count <= lineage.max
     }
 
+    fn leased_by(&self, uid: u32) -> u32 {
+        let of = self.pools.iter().filter(|pool| pool.uid == uid);
+        of.map(|pool| self.count(Some(pool.key), |state| *state == State::Leased)).sum()
+    }
+
     /// The pool whose first batch nothing is taken from.
     pub(super) fn next_batch(&self) -> Option<PoolKey> {
         let stuck = self.count(None, |state| matches!(state, State::Quarantined { .. }));
@@ -52,7 +57,7 @@ impl Model {
             self.first_batch(waiting.pool) == Some(*index)
                 && *index < self.held_up_from(waiting.pool)
                 && self.fits(*index)
-                && stuck + waiting.count <= self.limits.zygotes_max
+                && stuck + self.leased_by(waiting.uid) + waiting.count <= self.limits.zygotes_max
         };
         let since = |index: &usize| {
             let Waiting { uid, batches_before, .. } = self.queue[*index];
