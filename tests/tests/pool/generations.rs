@@ -157,6 +157,54 @@ fn a_profile_that_comes_back_is_served_again() {
     baseline.assert_restored();
 }
 
+/// Also where all zygotes that there may be are warm already.
+#[test]
+fn nobody_finds_a_gap_where_there_is_no_room_for_both_generations() {
+    for (most, max) in [("zygotes_max = 6\n", 64), ("", 6)] {
+        let config = |name: &str| format!("[server]\n{most}{}", generation(name, 6, max));
+        let server = Setup::default().config(&config("old")).start_warm();
+        let client = server.client();
+        std::fs::write(server.directory().join("zyg.toml"), config("new")).unwrap();
+        server.signal(Signal::SIGHUP);
+        let mut least = u32::MAX;
+        let last = eventually("the new generation alone", || {
+            let rows = rows(&client, "default");
+            least = least.min(rows.iter().map(|row| row.warm).sum());
+            let [row] = &rows[..] else { return None };
+            (row.generation == 1 && row.warm >= row.target).then_some(row.warm)
+        });
+        assert_eq!(last, 6);
+        assert!(least >= 4, "{least} were warm in between ({most:?})");
+        assert_eq!(hostname(&client.lease().unwrap()), "new");
+    }
+}
+
+#[test]
+fn a_profile_that_comes_back_shares_its_max_with_all_leases_that_are_left() {
+    let extra = |host: &str| {
+        format!(
+            "{}[profile.extra]\nhostname = \"{host}\"\npool = {{ min = 0, max = 1 }}\n",
+            pool(1, 8)
+        )
+    };
+    let server = Setup::default().config(&extra("one")).start_warm();
+    let client = server.client();
+    let mut options = LeaseOptions::new();
+    options.profile("extra").wait(Duration::from_millis(50));
+    let before = client.acquire(&options).unwrap();
+    // The second generation is gone before the first.
+    reload(&server, &extra("two"));
+    reload(&server, &pool(1, 8));
+    eventually("the second one's end", || (rows(&client, "extra").len() == 1).then_some(()));
+    reload(&server, &extra("three"));
+    match client.acquire(&options) {
+        Err(AcquireError::Denied(Denial::DeadlineExpired { .. })) => {}
+        other => panic!("there may be one: {other:?}"),
+    }
+    before.release().unwrap();
+    client.acquire(options.wait(Duration::from_secs(10))).unwrap();
+}
+
 #[test]
 fn a_profile_that_comes_back_shares_its_max_with_the_leases_that_are_left() {
     let with = format!("{}[profile.extra]\npool = {{ min = 0, max = 1 }}\n", pool(1, 8));

@@ -37,6 +37,9 @@ pub(super) struct Lineage {
     pub(super) max: u32,
     /// When the newest takes over at the latest.
     pub(super) hand_over_by: Time,
+    /// Warm zygotes of the pool in force that have ended in this hand-over, most of them to make room for
+    /// the newest's.
+    pub(super) exchanged: u32,
     pub(super) demand: Demand,
     pub(super) reservations: Reservations,
     pub(super) served: Served,
@@ -52,6 +55,7 @@ impl Lineage {
             newest: first,
             max,
             hand_over_by: now,
+            exchanged: 0,
             demand: Demand::default(),
             reservations: Reservations::default(),
             served: Served::default(),
@@ -81,7 +85,10 @@ impl Policy {
         lineage.members.push(new);
         lineage.newest = new;
         lineage.max = max;
-        lineage.hand_over_by = now.after(HANDOVER_MAX);
+        // One that goes on is not to last the longer for it.
+        if passed_over == in_force {
+            lineage.hand_over_by = now.after(HANDOVER_MAX);
+        }
         if passed_over != in_force {
             self.retire_one(passed_over);
         }
@@ -98,7 +105,11 @@ impl Policy {
         let (old, new) = (lineage.in_force, lineage.newest);
         let Some(successor) = self.pools.get(&new) else { return };
         // What is gathered for a waiter is not there for others.
-        let warm = if self.waiters.of(old) > 0 { 0 } else { self.slots.of(old).warm() };
+        let warm = if self.waiters.of(old) > 0 {
+            0
+        } else {
+            self.slots.of(old).warm().saturating_add(lineage.exchanged)
+        };
         let equal = self.target(now, new).min(warm);
         let fails = successor.circuit.refuses(now).is_some();
         if self.slots.of(new).warm() >= equal || fails || lineage.hand_over_by <= now {
@@ -109,7 +120,7 @@ impl Policy {
 
     fn put_in_force(&mut self, pool: PoolKey) {
         if let Some(lineage) = self.lineage_mut(pool) {
-            lineage.in_force = pool;
+            (lineage.in_force, lineage.exchanged) = (pool, 0);
         }
         self.touch(pool);
     }
@@ -139,6 +150,15 @@ impl Policy {
         let Some(lineage) = self.lineage(pool) else { return 0 };
         let held = lineage.members.iter().map(|member| self.slots.of(*member).total());
         lineage.max.saturating_sub(held.fold(0, u32::saturating_add))
+    }
+
+    /// Takes note of the end of a warm zygote: what the pool in force has lost meanwhile, its successor is
+    /// to have before it takes over.
+    pub(super) fn warm_ended(&mut self, pool: PoolKey) {
+        let hands_over = |lineage: &&mut Lineage| lineage.hands_over() && lineage.in_force == pool;
+        if let Some(lineage) = self.lineage_mut(pool).filter(hands_over) {
+            lineage.exchanged = lineage.exchanged.saturating_add(1);
+        }
     }
 
     /// Where the lineage has no room for a pool's builds, another generation's warm zygotes make

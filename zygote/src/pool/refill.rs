@@ -70,13 +70,15 @@ impl Policy {
     ) -> Option<Time> {
         let mut wants = self.wants(now, key);
         let mut room = self.room_of_lineage(key);
-        let yields = self.lineage(key).is_some_and(|lineage| {
-            lineage.hands_over() && lineage.in_force == key && wants.of_waiters() == 0
-        });
+        let left = self.limits.zygotes_max.saturating_sub(self.slots.totals().filled);
+        let handing_over = self.lineage(key).filter(|lineage| lineage.hands_over());
+        let handing_over = handing_over.filter(|_| wants.of_waiters() == 0);
+        let yields = handing_over.is_some_and(|lineage| lineage.in_force == key);
+        let takes_over = handing_over.is_some_and(|lineage| lineage.newest == key);
         if yields {
             // The successor's part comes first: what it has is what is going to stay.
-            room = room.saturating_sub(self.missing_of_successor(now, key));
-        } else if room == 0 && wants.total() > 0 {
+            room = room.min(left).saturating_sub(self.missing_of_successor(now, key));
+        } else if (room == 0 || takes_over && left == 0) && wants.total() > 0 {
             self.make_room_in_lineage(now, key, wants.of_waiters(), effects);
         }
         wants.limit(room);

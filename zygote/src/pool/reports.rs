@@ -71,6 +71,9 @@ impl Policy {
         let was = self.slots.condemn(now, slot, now.after(timeout.unwrap_or_default()));
         if !matches!(was, Slot::Empty | Slot::Dying { .. } | Slot::Quarantined { .. }) {
             effects.push(Effect::Destroy { slot });
+            if let Slot::Warm { .. } = was {
+                self.warm_ended(key);
+            }
             self.left(now, key, slot, was, reason);
         }
     }

@@ -276,7 +276,15 @@ impl Pools {
         let over = |pool: &PoolKey| policy.is_over(*pool) && !needed(*pool);
         let (over, left) = self.retiring.iter().copied().partition::<Vec<_>, _>(over);
         self.retiring = left;
-        self.newest.retain(|_, newest| !over.contains(newest));
+        // What there is still of an older generation shares its `max` with what may come.
+        let entries = &self.entries;
+        self.newest.retain(|(name, uid), newest| {
+            let of = |entry: &Entry| entry.uid == *uid && entry.profile == *name;
+            let rest = entries.iter().filter(|(pool, entry)| of(entry) && !over.contains(pool));
+            let youngest = rest.max_by_key(|(_, entry)| entry.generation);
+            *newest = youngest.map_or(*newest, |(pool, _)| *pool);
+            youngest.is_some()
+        });
         let mut templates = Vec::new();
         for pool in over {
             policy.forget(pool);

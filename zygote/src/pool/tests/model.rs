@@ -63,6 +63,8 @@ struct Lineage {
     newest: PoolKey,
     max: u32,
     hand_over_by: Duration,
+    /// Warm zygotes of the pool in force that have ended in this hand-over.
+    exchanged: u32,
     reservations: Vec<(Duration, u32)>,
     served: Served,
     active_at: Duration,
@@ -144,6 +146,7 @@ impl Model {
                 newest: key,
                 max: settings.max,
                 hand_over_by: self.elapsed,
+                exchanged: 0,
                 reservations: Vec::new(),
                 served: Served::default(),
                 active_at: self.elapsed,
@@ -160,12 +163,15 @@ impl Model {
         let (in_force, passed_over) = (lineage.in_force, lineage.newest);
         lineage.newest = new;
         lineage.max = settings.max;
-        lineage.hand_over_by = by;
+        if passed_over == in_force {
+            lineage.hand_over_by = by;
+        }
         if passed_over != in_force {
             self.retire_one(passed_over);
         }
         if self.pool(in_force).is_none_or(|pool| pool.retired) {
-            self.lineage_mut(new).in_force = new;
+            let lineage = self.lineage_mut(new);
+            (lineage.in_force, lineage.exchanged) = (new, 0);
         }
     }
 
@@ -454,11 +460,22 @@ impl Model {
         });
     }
 
+    /// A warm zygote is about to end.
+    fn warm_ended(&mut self, slot: SlotKey) {
+        let Some(pool) = self.zygote(slot).map(|zygote| zygote.pool) else { return };
+        let lineage = self.lineage_mut(pool);
+        lineage.exchanged += u32::from(lineage.in_force == pool && lineage.newest != pool);
+    }
+
     fn condemn(&mut self, slot: SlotKey) {
         let was_ready = match self.state(slot) {
             State::Gone | State::Dying { .. } | State::Quarantined { .. } => return,
             State::Spawning { .. } => false,
-            State::Warm | State::Returning { .. } => true,
+            State::Warm => {
+                self.warm_ended(slot);
+                true
+            }
+            State::Returning { .. } => true,
             State::Leased => {
                 self.note_activity();
                 true

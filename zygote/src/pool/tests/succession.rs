@@ -1,7 +1,7 @@
 //! The rules of pools that take each other's place.
 
 use super::stories::{PLENTY, Story, denied, granted, settings};
-use super::{Effect, Event, PoolKey, Settings, Time, ms};
+use super::{Effect, Event, Limits, PoolKey, Settings, Time, ms};
 use crate::pool::{ColdReason, Denial, HANDOVER_MAX, Start};
 
 /// A pool with its minimum warm, and a successor that was just told of.
@@ -107,7 +107,44 @@ fn warm_zygotes_of_the_old_pool_make_room_one_for_each() {
         steps += 1;
         assert!(steps < 20);
     }
-    assert!(story.counts_of(new).warm >= 2, "it took over when both had as many");
+    assert_eq!(story.counts_of(new).warm, 4, "it took over when it had as many as there were");
+}
+
+/// Where all zygotes that there may be are of the old one, whatever its `max`.
+#[test]
+fn a_full_server_is_no_reason_to_wait_nor_for_a_gap() {
+    let full = Limits { zygotes_max: 4, ..PLENTY };
+    let mut story = Story::within(full, settings(4, 64));
+    let old = story.pool;
+    story.ready_all();
+    let new = story.watched.supersede(old, settings(4, 64));
+    story.tell(Event::TimePassed);
+    let (mut effects, mut least) = (story.effects.clone(), 4);
+    while let Some(effect) = effects.pop() {
+        match effect {
+            Effect::Destroy { slot } => story.tell(Event::ZygoteGone { slot }),
+            Effect::Spawn { slot, .. } => story.tell(Event::ZygoteReady { slot }),
+            _ => panic!("{effect:?}"),
+        };
+        effects.extend(story.effects.clone());
+        least = least.min(story.counts_of(old).warm + story.counts_of(new).warm);
+    }
+    assert_eq!((story.watched.policy.in_force(new), story.counts_of(new).warm), (new, 4));
+    assert_eq!(least, 3, "one is exchanged after the other");
+}
+
+#[test]
+fn a_hand_over_that_goes_on_lasts_no_longer_for_the_next_reload() {
+    let spawn_timeout = HANDOVER_MAX * 2;
+    let slow = Settings { spawn_timeout, ..settings(2, 9) };
+    let (mut story, _, mut newest) = superseded(slow, slow);
+    for _ in 0..4 {
+        story.live_ms(2_499);
+        newest = story.watched.supersede(newest, slow);
+        assert_ne!(story.watched.policy.in_force(newest), newest);
+    }
+    story.live_ms(4);
+    assert_eq!(story.watched.policy.in_force(newest), newest);
 }
 
 #[test]

@@ -14,7 +14,8 @@ impl Model {
             if told != in_force {
                 assert_eq!(told, newest, "only the newest takes over");
                 let group = self.lineages.iter_mut().find(|candidate| candidate.key == lineage);
-                group.expect("it has one").in_force = newest;
+                let group = group.expect("it has one");
+                (group.in_force, group.exchanged) = (newest, 0);
                 self.retire_one(in_force);
                 self.handed_over.push(in_force);
             }
@@ -225,6 +226,7 @@ impl Model {
                 let surplus = pool.retired && idle > 0;
                 let makes_room = self.makes_room(pool) || self.made_room(zygote.pool);
                 assert!(beyond || surplus || makes_room, "a zygote is wasted");
+                self.warm_ended(slot);
                 self.become_state(slot, State::Dying { was_ready: true, since: self.elapsed });
             }
             State::Returning { since } => {
@@ -274,12 +276,15 @@ impl Model {
                 for_waiters + for_batches > 0 && self.first_lacking(pool.key) < gathered_for
             }
         };
+        let is_full = self.zygotes.len() as u32 >= self.limits.zygotes_max;
         let lineage = |pool: &&Pool| pool.lineage == victim.lineage && pool.key != victim.key;
         let mut kin = self.pools.iter().filter(lineage);
-        if self.room(victim.key) == 0 && kin.any(|pool| wants(pool) && comes_before(pool)) {
+        let crowded = |pool: &Pool| {
+            self.room(victim.key) == 0 || is_full && self.lineage(pool.key).newest == pool.key
+        };
+        if kin.any(|pool| wants(pool) && comes_before(pool) && crowded(pool)) {
             return true;
         }
-        let is_full = self.zygotes.len() as u32 >= self.limits.zygotes_max;
         if !is_full || self.next_batch() == Some(victim.key) {
             return false;
         }

@@ -77,7 +77,8 @@ impl Model {
             else {
                 continue;
             };
-            let warm = if self.waiters(old.key) > 0 { 0 } else { self.warm(old.key) };
+            let has_had = self.warm(old.key) + lineage.exchanged;
+            let warm = if self.waiters(old.key) > 0 { 0 } else { has_had };
             let equal = new.counts.target.min(warm);
             assert!(self.warm(new.key) < equal, "the newest is as good");
             assert!(self.elapsed < lineage.hand_over_by, "a hand-over lasts too long");
