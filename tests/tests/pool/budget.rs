@@ -2,7 +2,8 @@
 
 use crate::shared::{paid_for, pool, sum};
 use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, User};
+use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use zyg_protocol::message::{Acquire, Reply, Request};
 use zyg_tests::{Raw, Server, Setup, eventually};
@@ -24,6 +25,25 @@ fn within(zygotes_max: u32, default: &str, other: &str) -> Server {
          [profile.other.pool]\nlearn = false\n{other}\n"
     );
     Setup::default().config(&config).start()
+}
+
+/// A unit that waits for more than there may be would never have started (systemd.service(5), `Type=notify`).
+#[test]
+fn a_server_is_ready_when_all_is_warm_that_there_may_be() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("notify");
+    let notified = UnixDatagram::bind(&path).unwrap();
+    notified.set_read_timeout(Some(zyg_tests::PATIENCE)).unwrap();
+    let user = User::from_uid(nix::unistd::getuid()).unwrap().unwrap().name;
+    let config = format!("[server]\nprefork_for = [{user:?}]\n{}", pool(100, 100));
+    let notify = format!("export NOTIFY_SOCKET={}", path.display());
+    // Too few descriptors for so many.
+    let server = Setup::default().config(&config).descriptors(128).shell(&notify).start();
+    let mut message = [0; 64];
+    let bytes = notified.recv(&mut message).unwrap();
+    assert_eq!(String::from_utf8_lossy(&message[..bytes]), "READY=1\n");
+    let pool = server.pool();
+    assert!(pool.warm > 0 && pool.warm < pool.target, "{pool:?}");
 }
 
 #[test]

@@ -41,6 +41,21 @@ fn an_end_that_does_not_come_is_paid_for_and_set_apart_and_nobody_waits_for_it()
     assert!(lease.command("true").status().unwrap().success());
 }
 
+/// It owes nothing but an end, which need not come of a zygote that is stuck.
+#[test]
+fn a_template_that_ends_nothing_is_replaced() {
+    let server = with_pool(0, 2).start();
+    let client = server.client();
+    let lease = client.lease().unwrap();
+    let silent = template(&server);
+    let (process, _stopped) = (held(silent), Stopped::stop(silent));
+    lease.release().unwrap();
+    wait_readable(process, "the end of the silent template");
+    eventually("nothing left", || (paid_for(&row(&client, "default")) == 0).then_some(()));
+    assert!(server.log().contains("has not answered for 20 s"), "{}", server.log());
+    client.lease().unwrap();
+}
+
 #[test]
 fn a_template_that_does_not_answer_is_replaced_and_who_waits_is_served() {
     let server = with_pool(1, 2).start_warm();

@@ -192,6 +192,13 @@ impl Policy {
         self.touched.extend(self.waiters.first_batches().map(|(_, pool)| pool));
     }
 
+    /// Whether there are as many zygotes as there may be, none of which is on its way or going.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let totals = self.slots.totals();
+        totals.filled >= self.limits.zygotes_max && totals.spawning + totals.dying == 0
+    }
+
     /// Makes a pool for a user. It builds nothing before the next event, of whatever kind.
     pub fn add(&mut self, uid: u32, settings: Settings) -> PoolKey {
         let key = self.new_key();

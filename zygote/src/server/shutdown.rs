@@ -8,7 +8,7 @@ use sd_notify::NotifyState;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::time::Duration;
-use zyg_protocol::message::Reply;
+use zyg_protocol::message::{Denial, Reply};
 
 /// Whether the server still grants leases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +107,10 @@ impl Server {
                 notify(NotifyState::Stopping);
                 log::info!("draining: {} leases are left to finish", self.leases.len());
                 self.tell(Event::DrainStarted);
+                let opening: Vec<_> = self.opening.keys().copied().collect();
+                for ticket in opening {
+                    self.not_opened(ticket, Denial::Draining);
+                }
                 asked
             }
             Phase::Draining { until } => [until, asked].into_iter().flatten().min(),
@@ -170,7 +174,9 @@ impl Server {
             let counts = self.pools.policy.counts(pool);
             counts.warm >= counts.target || counts.failing.is_some()
         };
-        if self.pools.entries().all(settled) {
+        // There may be no room for all that pools are to have.
+        let full = self.pools.policy.is_full();
+        if full || self.pools.entries().all(settled) {
             self.ready_told = true;
             notify(NotifyState::Ready);
         }

@@ -101,6 +101,20 @@ impl Server {
         Ok(())
     }
 
+    /// Has a template that owes nothing answer something: what is told to end need not end for it, so
+    /// that nothing else would tell of one that has been stopped.
+    ///
+    /// # Errors
+    /// Those of the wire.
+    pub(super) fn ask_for_a_sign(&mut self, pool: PoolKey) -> Result<(), WireError> {
+        let template = self.pools[pool].template.and_then(|key| self.pools.templates.get(key));
+        if template.is_none_or(|template| template.owes > 0) {
+            return Ok(());
+        }
+        // To open nothing, for nobody: no ticket has that number.
+        self.order(pool, &ToTemplate::Open { ticket: 0, trees: Vec::new() }, &[])
+    }
+
     /// Orders a zygote of a pool's template. Its lifeline is made here and not there, so that nobody
     /// but this thread has this end of it: with a descriptor of the same socket a template in its
     /// user's hands could make a read here wait, and everybody with it.

@@ -126,7 +126,10 @@ impl Server {
                 continue;
             };
             log::debug!("slot {:#x} has not ended by itself", slot.0);
-            if let Err(error) = self.order(pool, &ToTemplate::Destroy { slot: slot.0 }, &[]) {
+            let ordered = self
+                .order(pool, &ToTemplate::Destroy { slot: slot.0 }, &[])
+                .and_then(|()| self.ask_for_a_sign(pool));
+            if let Err(error) = ordered {
                 log::error!("failed to order the end of a zygote: {error}");
                 // It reads nothing any more.
                 self.template_lost(parent);
