@@ -1,8 +1,10 @@
 //! Who may ask, and for how much.
 
 use crate::server;
+use nix::sys::signal::Signal;
+use std::fs;
 use zyg_protocol::message::{Acquire, Reply, Request};
-use zyg_tests::Raw;
+use zyg_tests::{Raw, Setup, connect_as, eventually, is_root};
 use zygote_client::{AcquireError, Denial, LeaseOptions};
 
 #[test]
@@ -24,6 +26,43 @@ fn only_those_who_are_listed_may_ask() {
     }
     ask("mine").unwrap();
     ask("group").unwrap();
+}
+
+/// The user database of the server's own mount namespace is another one.
+#[test]
+fn a_reload_takes_groups_from_those_who_have_left_them() {
+    const DAEMON: u32 = 1;
+    const GROUP: &str = "54399";
+    if !is_root() {
+        eprintln!("NOT SHOWN: it takes root, for an ordinary user's server has his own groups");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("group");
+    let without = fs::read_to_string("/etc/group").unwrap();
+    fs::write(&file, format!("{without}zyg-test:x:{GROUP}:daemon\n")).unwrap();
+    let bind = format!("mount --bind {} /etc/group && exec \"$@\"", file.display());
+    let server =
+        Setup::default().shell(&format!("set -- unshare --mount sh -c '{bind}' sh \"$@\"")).start();
+    let client = connect_as(DAEMON, server.socket());
+    let is_in = || {
+        let lease = client.lease();
+        let templates = server.processes_named("zyg-template").into_iter();
+        let statuses =
+            templates.map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).unwrap());
+        let of_daemon =
+            statuses.filter(|status| status.contains(&format!("Uid:\t{DAEMON}\t"))).last().unwrap();
+        drop(lease);
+        let groups = of_daemon.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap();
+        groups.split_whitespace().any(|group| group == GROUP)
+    };
+    assert!(is_in(), "the control");
+    fs::write(&file, without).unwrap();
+    // What getent(1) has said holds for some seconds.
+    eventually("a template without the group", || {
+        server.signal(Signal::SIGHUP);
+        (!is_in()).then_some(())
+    });
 }
 
 #[test]

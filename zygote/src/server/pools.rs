@@ -8,7 +8,7 @@ use super::wire::Wire;
 use crate::config::{self, Config, Profile};
 use crate::filter::Filters;
 use crate::pool::{Limits, Policy, PoolKey, Quota, Settings, SlotKey, Time};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -236,8 +236,9 @@ impl Pools {
         Ok(pool)
     }
 
-    /// The latest pools whose profiles are not what they were made from any more, or are no more, and
-    /// those that sleep, or do not, and should not by who is to be `sleepless`.
+    /// The latest pools whose profiles are not what they were made from any more, or are no more, whose
+    /// users are in other groups by now, and those that sleep, or do not, and should not by who is to be
+    /// `sleepless`.
     pub fn outdated(
         &self,
         config: &Config,
@@ -249,6 +250,7 @@ impl Pools {
             let ((profile, compiled), name) = (&entry.made_from, &entry.profile);
             let sleeps = profile.pool.sleep.is_some() && entry.sleepless != sleepless(entry.uid);
             sleeps
+                || self.has_other_groups(entry)
                 || config.profiles.get(name) != Some(profile)
                 || filters.get(name) != Some(compiled)
         };
@@ -256,6 +258,14 @@ impl Pools {
         let mut pools: Vec<_> = current.copied().filter(outdated).collect();
         pools.sort_unstable();
         pools
+    }
+
+    /// Whether the template of a pool is in other groups than its user is by now.
+    fn has_other_groups(&self, entry: &Entry) -> bool {
+        let template = entry.template.and_then(|key| self.templates.get(key));
+        let taken_on = template.and_then(|template| groups_of_process(template.pid));
+        let groups = recipes::groups(&entry.recipe).map(BTreeSet::from_iter);
+        taken_on.zip(groups).is_some_and(|(taken_on, groups)| taken_on != groups)
     }
 
     /// Grants nothing more of a pool than what waits for it already.
@@ -329,6 +339,13 @@ impl Pools {
     pub fn outbox_max() -> usize {
         TEMPLATE_OUTBOX_MAX
     }
+}
+
+/// The supplementary groups of a process (proc_pid_status(5)).
+fn groups_of_process(pid: u32) -> Option<BTreeSet<u32>> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"))?;
+    groups.split_whitespace().map(|group| group.parse().ok()).collect()
 }
 
 /// What a profile asks of the policy.

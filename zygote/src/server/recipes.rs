@@ -75,6 +75,15 @@ pub(super) fn recipe(profile: &Profile, facts: &Facts<'_>) -> (Recipe, Writable)
     (recipe, writable)
 }
 
+/// The groups that the template of a recipe takes on by the user database; `None` where it is whoever
+/// started the server, or nobody that there is.
+pub(super) fn groups(recipe: &Recipe) -> Option<Vec<u32>> {
+    let Authority { uid, gid, user, slices, .. } = &recipe.authority;
+    let other = nix::unistd::getuid().as_raw() != *uid && slices.is_none();
+    let user = user.as_ref().filter(|_| other)?;
+    Some(users::groups_of(user, *gid))
+}
+
 /// The filters that a profile asks for; none where it is off.
 ///
 /// # Errors
