@@ -15,6 +15,7 @@ use nix::unistd::{Uid, mkdir};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -194,6 +195,9 @@ pub(crate) fn listening_socket(path: &Path) -> Result<OwnedFd, ConnectError> {
     let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
         .map_err(step("make a socket"))?;
     bind(socket.as_raw_fd(), &address).map_err(step("bind the socket"))?;
+    // Whatever the caller's umask is: whoever connects has to write to it (unix(7)).
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))
+        .map_err(step("open the socket to its user"))?;
     // As long a queue as net.core.somaxconn grants (4096 by default): clients that come while the
     // server is starting wait in it.
     listen(&socket, Backlog::MAXALLOWABLE).map_err(step("listen on the socket"))?;

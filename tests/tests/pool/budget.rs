@@ -2,7 +2,7 @@
 
 use crate::shared::{paid_for, pool, sum};
 use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::{Pid, User};
+use nix::unistd::Pid;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use zyg_protocol::message::{Acquire, Reply, Request};
@@ -34,7 +34,7 @@ fn a_server_is_ready_when_all_is_warm_that_there_may_be() {
     let path = place.path().join("notify");
     let notified = UnixDatagram::bind(&path).unwrap();
     notified.set_read_timeout(Some(zyg_tests::PATIENCE)).unwrap();
-    let user = User::from_uid(nix::unistd::getuid()).unwrap().unwrap().name;
+    let user = zygote::users::with_uid(nix::unistd::getuid().as_raw()).unwrap().name;
     let config = format!("[server]\nprefork_for = [{user:?}]\n{}", pool(100, 100));
     let notify = format!("export NOTIFY_SOCKET={}", path.display());
     // Too few descriptors for so many.

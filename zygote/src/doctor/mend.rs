@@ -25,11 +25,11 @@ pub(super) fn sysctl(name: &str, now: &str, mend: &str, value: &str) -> Cause {
 }
 
 /// What a machine's own default is, roughly: a quarter of its threads; this is plenty.
-const NAMESPACES_ENOUGH: &str = "65536";
+const ENOUGH: u64 = 65_536;
 
 pub(super) fn no_namespaces(kind: &str, facts: &Facts) -> Cause {
     let name = format!("user.max_{kind}_namespaces");
-    let mut cause = sysctl(&name, "0", "raise it", NAMESPACES_ENOUGH);
+    let mut cause = sysctl(&name, "0", "raise it", &ENOUGH.to_string());
     if !facts.outermost {
         cause.fix.push_str(INSIDE);
     }
@@ -45,9 +45,12 @@ pub(super) fn few_namespaces(kinds: &[&str], facts: &Facts) -> Cause {
         Some(max) => format!("{} is {max}", name(kind)),
         None => format!("{} cannot be read", name(kind)),
     };
+    // What is enough already is not to be set, unless it is one around it that is not.
+    let few = |kind: &&&str| facts.namespaces_max.get(**kind).is_none_or(|max| *max < ENOUGH);
+    let found: Vec<&str> = kinds.iter().filter(few).copied().collect();
+    let kinds = if found.is_empty() { kinds } else { &found };
     let now: Vec<String> = kinds.iter().map(shown).collect();
-    let set: Vec<String> =
-        kinds.iter().map(|kind| format!("{}={NAMESPACES_ENOUGH}", name(kind))).collect();
+    let set: Vec<String> = kinds.iter().map(|kind| format!("{}={ENOUGH}", name(kind))).collect();
     let mut fix = format!("raise sysctl: `sysctl -w {}`", set.join(" "));
     if !facts.outermost {
         fix.push_str(INSIDE);

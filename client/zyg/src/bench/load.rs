@@ -193,10 +193,13 @@ fn steady_memory() -> anyhow::Result<f64> {
     Ok(before)
 }
 
+/// How long zygotes stay parked: longer than what is measured with them takes. The server of a bench that
+/// was killed stays for no longer.
+const PARKED_FOR: Duration = Duration::from_secs(300);
+
 /// Has so many more zygotes parked.
 pub fn park(server: &Server, count: u32) -> anyhow::Result<()> {
-    let long = Duration::from_secs(3600);
-    server.client.reserve(None, count, long)?;
+    server.client.reserve(None, count, PARKED_FOR)?;
     let pause = Duration::from_millis(20);
     server.settle_each(pause, |pool| pool.warm >= pool.target)
 }
