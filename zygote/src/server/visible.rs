@@ -143,7 +143,9 @@ impl View {
 
     /// A program below a private place would not be found there; elsewhere it is.
     fn show_program(&mut self, program: &Path, writable: &Writable) {
-        let Some(place) = longest(program, &writable.private) else { return };
+        let places = longest(program, &writable.private);
+        // The place itself is there, and no program.
+        let Some(place) = places.filter(|place| *place != program) else { return };
         if writable.bind_of(program).is_some() || longest(program, &writable.hidden).is_some() {
             return;
         }
@@ -344,6 +346,28 @@ mod tests {
             ..View::default()
         };
         assert_eq!(seen("/tmp/x/tests", Some("/tmp/x/run"), vec![]), Ok(expected));
+    }
+
+    #[test]
+    fn a_private_place_is_no_program_to_be_shown() {
+        assert_eq!(seen("/", Some("/tmp"), vec![]), Ok(View::default()));
+    }
+
+    #[test]
+    fn what_is_hidden_or_bound_is_not_brought_in() {
+        let writable = Writable {
+            binds: vec![(b("/tmp/kept"), false), (b("/tmp/seen"), true)],
+            hidden: vec![b("/tmp/hidden")],
+            ..writable()
+        };
+        let seen = |cwd: &str, program: &str| {
+            let (cwd, program) = (Some(b(cwd)), Some(b(program)));
+            view(&Acquire { cwd, program, ..Acquire::default() }, &writable).unwrap().attach
+        };
+        assert_eq!(seen("/tmp/hidden", "/tmp/hidden/below/x"), []);
+        assert_eq!(seen("/tmp/kept/below", "/tmp/kept/x"), []);
+        assert_eq!(seen("/tmp/seen", "/tmp/seen/x"), [Attach::Cover { target: b("/tmp/seen") }]);
+        assert_eq!(seen("/tmp/else", "/bin/x"), [Attach::Layer { target: b("/tmp/else") }]);
     }
 
     #[test]
