@@ -211,14 +211,14 @@ impl Policy {
     /// Makes a pool that takes the place of `old`: the same profile and uid, in a new generation.
     ///
     /// While the hand-over lasts, `old` stays in force. It is over when the new one has as many
-    /// warm zygotes as its target says or as the old one has, whichever is less; when its builds
-    /// fail, so that the new configuration is in force and says why; or after [`HANDOVER_MAX`].
-    /// Then the new one is in force, and the old one is retired. Both together never exceed the new
-    /// `max` by anything that is built from now on: where there is no room for the new one's
-    /// builds, warm zygotes of the old one make it, one for each.
+    /// warm zygotes as its target says or as the old one has and has lost meanwhile but to leases,
+    /// whichever is less; when its builds fail, so that the new configuration is in force and says
+    /// why; or after [`HANDOVER_MAX`]. Then the new one is in force, and the old one is retired. Both
+    /// together never exceed the new `max` by anything that is built from now on: where that, or the
+    /// server, has no room for the new one's builds, warm zygotes of the old one make it, one for each.
     ///
     /// A pool that is superseded while it is itself a successor is retired at once, and its
-    /// predecessor stays in force until the newest takes over. What was learned of the demand,
+    /// predecessor stays in force until the newest takes over, for no longer than it would have. What was learned of the demand,
     /// reservations and served counts are those of all generations together.
     ///
     /// The successor of a pool that is not known is itself not known.
