@@ -177,9 +177,10 @@ impl Policy {
         let Some(lineage) = self.lineage(pool) else { return };
         let mut others: Vec<PoolKey> = lineage.members.clone();
         let dying = others.iter().map(|member| self.slots.of(*member).dying()).sum::<u32>();
+        let expected = others.iter().map(|member| self.slots.of(*member).expected()).sum::<u32>();
         let (places, expected) = match waiters {
             0 => (1, dying + self.slots.of(pool).spawning()),
-            _ => (self.limits.builds_max.max(1).min(waiters), dying),
+            _ => (self.limits.builds_max.max(1).min(waiters), expected),
         };
         let all = others.clone();
         let since = self.waiters.uncovered(pool).filter(|_| waiters > 0);

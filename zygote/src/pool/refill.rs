@@ -177,11 +177,11 @@ impl Policy {
     /// There is no room at all: a warm zygote that its pool does not need for its floor is
     /// destroyed for a pool that is below its own, and for a batch; for a waiter, any other as well, of
     /// the pool that has the most, last one that is gathered for another batch, but first one that is
-    /// on its way back. As many zygotes as are on their way out anyhow are not asked for again, nor more
-    /// than can be built at once.
+    /// on its way back. As many zygotes as are on their way out anyhow are not asked for again, unless their
+    /// ends take too long, nor more than can be built at once.
     fn give_way(&mut self, now: Time, places: u32, effects: &mut Vec<Effect>) -> bool {
         let [waiters, batches, floors, _] = self.turns.each_ref().map(Turns::wanted);
-        let expected = u64::from(self.slots.totals().dying);
+        let expected = u64::from(self.slots.expected());
         if expected >= (waiters + batches + floors).min(u64::from(places)) {
             return false;
         }

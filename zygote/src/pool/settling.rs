@@ -34,6 +34,9 @@ impl Policy {
         while let Some(pool) = self.slots.free_place(now) {
             self.touch(pool);
         }
+        while let Some(pool) = self.slots.expect_no_more(now) {
+            self.touch(pool);
+        }
         while let Some(&(at, pool)) = self.alarms.first()
             && at <= now
         {

@@ -19,6 +19,9 @@ use super::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// How long the end of a zygote is expected to make room for another: many times as long as one takes.
+pub(super) const ENDS_WITHIN: Duration = Duration::from_millis(100);
+
 /// The name of a slot for the time of one tenancy, of a zygote that is new or recycled: the slot's index
 /// and how often it has begun one, over all pools. What was said about an earlier tenancy of the same
 /// slot resolves to nothing.
@@ -74,6 +77,8 @@ pub(super) enum Slot {
     Dying {
         /// Whether it is certain that it ever was: else there may be nothing to wait for.
         was_ready: bool,
+        /// Until when its end is expected to make room.
+        expected_until: Time,
         /// When it is quarantined.
         deadline: Time,
     },
@@ -116,6 +121,8 @@ pub(super) struct Holdings {
     /// The earliest first.
     returning: BTreeSet<(u64, SlotKey)>,
     dying: BTreeSet<SlotKey>,
+    /// Of these, those whose ends are not expected any more.
+    late: BTreeSet<SlotKey>,
     quarantined: BTreeSet<SlotKey>,
     /// Grows with time while builds are under way, with two of them at half the speed, and so on.
     /// So the difference over a build is what one build costs, however many overlap.
@@ -147,6 +154,11 @@ impl Holdings {
 
     pub(super) fn dying(&self) -> u32 {
         count(self.dying.len())
+    }
+
+    /// Those of the dying that are likely to be gone soon.
+    pub(super) fn expected(&self) -> u32 {
+        count(self.dying.len() - self.late.len())
     }
 
     pub(super) fn quarantined(&self) -> u32 {
@@ -212,6 +224,8 @@ pub(super) struct Slots {
     deadlines: BTreeSet<(Time, SlotKey)>,
     /// Of those that are spawning, the ones that take a build place, by when they do no more.
     placed: BTreeSet<(Time, SlotKey)>,
+    /// Of those that are dying, the ones that are likely to be gone soon, by when they are not any more.
+    expected: BTreeSet<(Time, SlotKey)>,
     totals: Totals,
     leased_by: BTreeMap<u32, u32>,
     next_number: u64,
@@ -224,6 +238,7 @@ static NOTHING: Holdings = Holdings {
     leased: 0,
     returning: BTreeSet::new(),
     dying: BTreeSet::new(),
+    late: BTreeSet::new(),
     quarantined: BTreeSet::new(),
     effort: Duration::ZERO,
     effort_at: Time(Duration::ZERO),
@@ -323,15 +338,13 @@ impl Slots {
     /// already.
     pub(super) fn condemn(&mut self, now: Time, key: SlotKey, deadline: Time) -> Slot {
         let was = self.get(key);
-        match was {
-            Slot::Empty | Slot::Dying { .. } | Slot::Quarantined { .. } => {}
-            Slot::Spawning { .. } => {
-                self.change(now, key, Slot::Dying { was_ready: false, deadline });
-            }
-            Slot::Warm { .. } | Slot::Leased { .. } | Slot::Returning { .. } => {
-                self.change(now, key, Slot::Dying { was_ready: true, deadline });
-            }
-        }
+        let was_ready = match was {
+            Slot::Empty | Slot::Dying { .. } | Slot::Quarantined { .. } => return was,
+            Slot::Spawning { .. } => false,
+            Slot::Warm { .. } | Slot::Leased { .. } | Slot::Returning { .. } => true,
+        };
+        let expected_until = now.after(ENDS_WITHIN);
+        self.change(now, key, Slot::Dying { was_ready, expected_until, deadline });
         was
     }
 
@@ -375,9 +388,23 @@ impl Slots {
         Some(pool)
     }
 
-    /// When the next of these is overdue, or a place is free.
+    /// How many are likely to be gone soon.
+    pub(super) fn expected(&self) -> u32 {
+        count(self.expected.len())
+    }
+
+    /// An end that has taken too long is not expected any more. Returns whose it is.
+    pub(super) fn expect_no_more(&mut self, now: Time) -> Option<PoolKey> {
+        let (_, key) = *self.expected.first().filter(|(until, _)| *until <= now)?;
+        self.expected.pop_first();
+        let pool = self.entries[key.index()].pool;
+        self.holdings.entry(pool).or_default().late.insert(key);
+        Some(pool)
+    }
+
+    /// When the next of these is overdue, a place is free, or an end expected no more.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        let firsts = [self.deadlines.first(), self.placed.first()];
+        let firsts = [self.deadlines.first(), self.placed.first(), self.expected.first()];
         firsts.into_iter().flatten().map(|&(at, _)| at).min()
     }
 
@@ -416,8 +443,10 @@ impl Slots {
                 self.returning.remove(&(returned, key));
                 self.deadlines.remove(&(deadline, key));
             }
-            Slot::Dying { deadline, .. } => {
+            Slot::Dying { expected_until, deadline, .. } => {
                 holdings.dying.remove(&key);
+                holdings.late.remove(&key);
+                self.expected.remove(&(expected_until, key));
                 self.deadlines.remove(&(deadline, key));
                 self.totals.dying -= 1;
             }
@@ -447,8 +476,9 @@ impl Slots {
                 self.returning.insert((returned, key));
                 self.deadlines.insert((deadline, key));
             }
-            Slot::Dying { deadline, .. } => {
+            Slot::Dying { expected_until, deadline, .. } => {
                 holdings.dying.insert(key);
+                self.expected.insert((expected_until, key));
                 self.deadlines.insert((deadline, key));
                 self.totals.dying += 1;
             }

@@ -154,6 +154,19 @@ fn an_end_that_does_not_come_is_quarantined_and_still_paid_for() {
 }
 
 #[test]
+fn an_end_that_takes_long_is_not_waited_for_where_another_makes_room() {
+    let mut story = Story::within(zygotes(2), settings(2, 2));
+    let stuck = story.ready_all();
+    let other = story.add(2, settings(0, 2));
+    assert_eq!(story.acquire_of(other, 1), [Effect::Destroy { slot: stuck[0] }]);
+    assert_eq!(story.wait_ms(99), []);
+    assert_eq!(story.wait_ms(1), [Effect::Destroy { slot: stuck[1] }]);
+    assert_eq!(story.counts().quarantined, 0);
+    story.tell(Event::ZygoteGone { slot: stuck[1] });
+    assert_eq!(story.builders(), [other]);
+}
+
+#[test]
 fn a_drain_does_not_wait_for_what_is_quarantined() {
     let mut story = Story::warm(settings(1, 1));
     let slot = story.watched.model.known[0];

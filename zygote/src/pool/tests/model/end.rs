@@ -1,7 +1,9 @@
 //! Whether nothing is missing when all orders have been given.
 
-use super::{Model, Pool, State};
+use super::{Model, Pool, State, Zygote};
+use crate::pool::slots::ENDS_WITHIN;
 use crate::pool::{Counts, Policy, Served};
+use std::time::Duration;
 
 impl Model {
     pub(super) fn check_counts(&self, policy: &Policy) {
@@ -99,7 +101,10 @@ impl Model {
         if places > 0 && room > 0 {
             assert_eq!((waiters, others), (0, 0), "less is built than is wanted");
         }
-        let expected = self.dying(None);
+        let soon = |since: Duration| since + ENDS_WITHIN > self.elapsed;
+        let goes =
+            |zygote: &&Zygote| matches!(zygote.state, State::Dying { since, .. } if soon(since));
+        let expected = self.zygotes.iter().filter(goes).count() as u32;
         if room == 0 && expected < places.min(waiters) {
             let next = self.next_batch();
             let kept = |slot| self.zygote(slot).is_some_and(|it| Some(it.pool) == next);
@@ -130,7 +135,11 @@ impl Model {
             State::Spawning { since } => Some(since + self.limits.build_counts),
             _ => None,
         });
-        let places = places.filter(|free| *free > self.elapsed);
+        let ends = self.zygotes.iter().filter_map(|zygote| match zygote.state {
+            State::Dying { since, .. } => Some(since + ENDS_WITHIN),
+            _ => None,
+        });
+        let places = places.chain(ends).filter(|free| *free > self.elapsed);
         let waiters = self.queue.iter().filter_map(|waiting| waiting.deadline);
         let due = zygotes.chain(places).chain(waiters).min();
         if let Some(due) = due.map(|due| self.clock + (due - self.elapsed)) {
