@@ -27,7 +27,8 @@ pub fn reserve(reserve: &Reserve) -> anyhow::Result<u8> {
     let kept = floor.min(reserve.count);
     if kept < reserve.count {
         complain(&format!(
-            "{} were asked for: the `max` of profile {profile} allows no more than {kept}",
+            "{} were asked for: the `max` of profile {profile} and the server's `zygotes_max` allow no \
+             more than {kept}",
             reserve.count
         ));
     }
@@ -35,7 +36,8 @@ pub fn reserve(reserve: &Reserve) -> anyhow::Result<u8> {
         print(&format!("{}\n", told(kept, reserve, &profile)))?;
     }
     let waited = match reserve.wait {
-        Some(longest) => wait(&client, &profile, kept, longest)
+        // What is over cannot become warm.
+        Some(longest) => wait(&client, &profile, kept, longest.min(reserve.time))
             .map_err(|error| unserved(error.into(), &reserve.server))?,
         None => Waited::Not,
     };
@@ -44,7 +46,8 @@ pub fn reserve(reserve: &Reserve) -> anyhow::Result<u8> {
     }
     match waited {
         Waited::InVain(pool) => {
-            complain(&in_vain(&pool, kept, &profile, reserve.wait.unwrap_or_default()));
+            let longest = reserve.wait.unwrap_or_default();
+            complain(&in_vain(&pool, kept, &profile, longest, reserve.time));
             Ok(EXIT_NOT_WARM)
         }
         // As many as there may be, and not as many as were asked for.
@@ -91,17 +94,24 @@ fn told(kept: u32, reserve: &Reserve, profile: &str) -> String {
     }
 }
 
-fn in_vain(pool: &PoolStatus, kept: u32, profile: &str, longest: Duration) -> String {
+fn in_vain(
+    pool: &PoolStatus,
+    kept: u32,
+    profile: &str,
+    longest: Duration,
+    reserved: Duration,
+) -> String {
     let mut text = format!(
         "{} of {kept} environments of profile {profile} are warm after {}",
         pool.warm,
-        time(longest)
+        time(longest.min(reserved))
     );
     if pool.leased > 0 {
         text.push_str(&format!(" ({} in use)", pool.leased));
     }
     match &pool.failing {
         Some(reason) => text.push_str(&format!(": they cannot be built: {reason}")),
+        None if reserved <= longest => text.push_str(": the reservation is over"),
         None => text.push_str(": the reservation stays, --wait=TIME waits longer"),
     }
     text
@@ -173,11 +183,14 @@ mod tests {
     fn waiting_in_vain_is_told_with_its_reason() {
         let pool = PoolStatus { warm: 2, leased: 1, ..PoolStatus::default() };
         let minute = Duration::from_secs(60);
-        let text = in_vain(&pool, 8, "p", minute);
+        let hour = 60 * minute;
+        let text = in_vain(&pool, 8, "p", hour, minute);
+        assert!(text.contains("after 1m") && text.ends_with("is over"), "{text}");
+        let text = in_vain(&pool, 8, "p", minute, hour);
         assert!(text.starts_with("2 of 8 environments of profile p are warm after 1m"), "{text}");
         assert!(text.contains("(1 in use)") && text.contains("--wait=TIME"), "{text}");
         let failing = PoolStatus { failing: Some("no namespaces".into()), ..pool };
-        let text = in_vain(&failing, 8, "p", minute);
+        let text = in_vain(&failing, 8, "p", minute, hour);
         assert!(text.ends_with("they cannot be built: no namespaces"), "{text}");
     }
 

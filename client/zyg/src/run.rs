@@ -30,6 +30,16 @@ const PRIVATE: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
 
 /// Runs the command and returns what it returned.
 pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<u8> {
+    let mut status = StatusLines::open(run.json_status_fd)?;
+    let ended = run_telling(run, mounts, &mut status);
+    if ended.is_err() {
+        status.end(EXIT_FAILED, None, false);
+    }
+    ended
+}
+
+/// The same, and tells what becomes of it, unless zyg itself fails.
+fn run_telling(run: &Run, mounts: &[MountFlag], status: &mut StatusLines) -> anyhow::Result<u8> {
     if let Some(limit) = run.limit_of_a_cgroup() {
         bail!(
             "{limit} cannot be had: limits that need cgroups are not set yet; use ulimit, or a \
@@ -38,7 +48,6 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<u8> {
     }
     let cwd = working_directory(run)?;
     let program = resolve(run, &cwd);
-    let mut status = StatusLines::open(run.json_status_fd)?;
     let lease = acquire(run, mounts, &cwd, program.as_deref())?;
     let mut command = lease.command(&run.command[0]);
     describe(&mut command, run, &cwd)?;
@@ -82,10 +91,7 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<u8> {
             complain("the time of the environment is over: that is its profile's limits.time");
             (EXIT_TIMED_OUT, None, true)
         }
-        Err(error) => {
-            status.end(EXIT_FAILED, None, false);
-            return Err(error);
-        }
+        Err(error) => return Err(error),
     };
     if let Some(relay) = &mut relay {
         relay.finish();

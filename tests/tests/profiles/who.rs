@@ -48,12 +48,10 @@ fn a_reload_takes_groups_from_those_who_have_left_them() {
     let is_in = || {
         let lease = client.lease();
         let templates = server.processes_named("zyg-template").into_iter();
-        let statuses =
+        let mut statuses =
             templates.map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).unwrap());
-        let of_daemon = statuses
-            .filter(|status| status.contains(&format!("Uid:\t{DAEMON}\t")))
-            .next_back()
-            .unwrap();
+        let of = format!("Uid:\t{DAEMON}\t");
+        let of_daemon = statuses.rfind(|status| status.contains(&of)).unwrap();
         drop(lease);
         let groups = of_daemon.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap();
         groups.split_whitespace().any(|group| group == GROUP)

@@ -194,12 +194,16 @@ fn a_json_status_that_cannot_be_written_ends_no_command() {
 #[test]
 fn a_command_that_does_not_start_ends_the_json_status_as_well() {
     let server = Server::start();
-    let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", "exec \"$0\" run --json-status-fd 9 -- /no/such 9>&1"]);
-    shell.arg(server.zyg("run").get_program()).env("ZYG_SOCKET", server.socket());
-    let seen = Seen::of(Way::Zyg, shell.output().unwrap());
-    let line: serde_json::Value = serde_json::from_slice(&seen.stdout).unwrap();
-    assert_eq!((seen.code, &line["exit-code"]), (127, &127.into()), "{seen:?}");
+    for (command, code) in
+        [("-- /no/such", 127), ("-p no-such -- true", 125), ("--bind /no/such -- true", 125)]
+    {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("exec \"$0\" run --json-status-fd 9 {command} 9>&1")]);
+        shell.arg(server.zyg("run").get_program()).env("ZYG_SOCKET", server.socket());
+        let seen = Seen::of(Way::Zyg, shell.output().unwrap());
+        let line: serde_json::Value = serde_json::from_slice(&seen.stdout).unwrap();
+        assert_eq!((seen.code, &line["exit-code"]), (code, &code.into()), "{seen:?}");
+    }
 }
 
 #[test]
