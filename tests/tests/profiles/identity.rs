@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use zyg_tests::Setup;
+use zyg_protocol::message::{Acquire, Reply, Request};
+use zyg_tests::{Setup, connect_as, is_root};
 use zygote_client::LeaseOptions;
 
 /// The kernel uid of a lease's commands, as the host sees it.
@@ -110,6 +111,30 @@ fn a_command_is_who_the_profile_says() {
         ),
         "0"
     );
+}
+
+/// As the system's unit has it (SECURITY.md): of all capabilities these three.
+#[test]
+fn strict_takes_no_more_of_root_than_the_unit_leaves() {
+    if !is_root() {
+        eprintln!("NOT SHOWN: it takes root, for an ordinary user's server has no capability");
+        return;
+    }
+    let server = |caps: &str| {
+        let setpriv = format!("set -- setpriv --bounding-set=-all,{caps} \"$@\"");
+        Setup::default().shell(&setpriv).start()
+    };
+    let [whole, less] = ["+setuid,+setgid,+setfcap", "+setuid,+setfcap"].map(server);
+    for uid in [0, 1] {
+        let client = connect_as(uid, whole.socket());
+        let profile = Some("strict".to_owned());
+        client.say(&Request::Acquire(Acquire { profile: profile.clone(), ..Acquire::default() }));
+        drop(client.take_lease());
+        let client = connect_as(uid, less.socket());
+        client.say(&Request::Acquire(Acquire { profile, ..Acquire::default() }));
+        let reply = client.reply();
+        assert!(matches!(reply, Some(Reply::Denied { .. })), "the control: {reply:?}");
+    }
 }
 
 /// Where a lease could leave it to the next: of a pid namespace that ends with its lease it may.

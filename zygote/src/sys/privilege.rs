@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "prctl options without a wrapper")]
 
 use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, setresgid, setresuid};
 
 /// Leaves in the capability bounding set only what `kept` has (one bit each), so that no program
 /// executed from here on gains any other, not even one run by uid 0.
@@ -56,6 +57,18 @@ pub fn without_overrides<T>(act: impl FnOnce() -> T) -> Result<T, Errno> {
     let result = act();
     set_capabilities(before)?;
     Ok(result)
+}
+
+/// Takes on another uid and gid, and keeps the capabilities (`PR_SET_KEEPCAPS(2const)`).
+///
+/// # Errors
+/// Those of setresgid(2), setresuid(2) and capset(2).
+pub fn take_on(uid: Uid, gid: Gid) -> Result<(), Errno> {
+    let before = capabilities()?;
+    nix::sys::prctl::set_keepcaps(true)?;
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)?;
+    set_capabilities(before)
 }
 
 /// A thread's capability sets, one bit each.

@@ -105,6 +105,11 @@ fn enter_slices(authority: &Authority, slices: &Slices) -> Result<(), Failure> {
 fn map_slices(template: Pid, authority: &Authority, slices: &Slices) -> bool {
     let Slices { first_uid, first_gid, count } = *slices;
     if getuid().is_root() {
+        // As the one who has made the namespace: whoever has no rights over all files may write to no
+        // file of another's, and one who has none over all of the machine has them over that namespace.
+        if sys::privilege::take_on(Uid::from_raw(first_uid), Gid::from_raw(first_gid)).is_err() {
+            return false;
+        }
         let write = |file: &str, first: u32| {
             fs::write(format!("/proc/{template}/{file}"), format!("{first} {first} {count}"))
                 .is_ok()
