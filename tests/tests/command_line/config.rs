@@ -54,6 +54,11 @@ fn what_the_kernel_or_the_machine_does_not_know_is_named() {
         ("[profile.p]\nseccomp = { deny = [\"ptrac\"] }\n", ["profile p", "\"ptrac\""]),
         ("[profile.p]\nseccomp = { allow = [\"bpff\"] }\n", ["profile p", "\"bpff\""]),
         ("[server]\nprefork_for = [\"no-such-user\"]\n", ["prefork_for", "no-such-user"]),
+        ("[profile.p]\nallow_uids = [\"no-such-user\"]\n", ["allow_uids", "no-such-user"]),
+        (
+            "[profile.p]\nallow_gids = [\"root\", \"no-such-group\"]\n",
+            ["allow_gids", "no-such-group"],
+        ),
     ] {
         let output = checked(&place, toml);
         let said = String::from_utf8_lossy(&output.stderr);

@@ -31,7 +31,7 @@ mod zygotes;
 pub use listener::{ListenError, Listener};
 pub use signals::Signals;
 
-use crate::config::Config;
+use crate::config::{Config, Principal};
 use crate::filter::{FilterError, Filters};
 use crate::pool::{Effect, Event, PoolKey, SlotKey, Time, WaiterKey};
 use held::Held;
@@ -97,6 +97,15 @@ pub enum ServerError {
     },
     #[error("failed to be warm for user {0:?}, whom prefork_for names: there is no such user")]
     NoSuchUser(String),
+    #[error("profile {profile}: {key} names {name:?}, whom the user database does not know")]
+    NoSuchPrincipal {
+        /// Whose profile.
+        profile: String,
+        /// In which of its keys.
+        key: &'static str,
+        /// The user or group.
+        name: String,
+    },
 }
 
 /// How a server has ended that was told to.
@@ -375,10 +384,32 @@ impl Server {
 /// Whether a server could run with this configuration, as far as that can be told beforehand.
 ///
 /// # Errors
-/// A system call filter that cannot be made, or a user who does not exist.
+/// A system call filter that cannot be made, or a user or group that does not exist. A server starts
+/// without those whom a profile is to be for: the database may come to know them.
 pub fn check(config: &Config) -> Result<(), ServerError> {
     compile_filters(config)?;
-    know_users(config)
+    know_users(config)?;
+    know_principals(config)
+}
+
+/// Whether all users and groups exist whom profiles are to be for.
+fn know_principals(config: &Config) -> Result<(), ServerError> {
+    let user = |name: &str| crate::users::named(name).is_some();
+    let group = |name: &str| crate::users::group_named(name).is_some();
+    let unknown = |principals: &[Principal], known: fn(&str) -> bool| {
+        principals.iter().find_map(|principal| match principal {
+            Principal::Name(name) if !known(name) => Some(name.clone()),
+            Principal::Name(_) | Principal::Id(_) => None,
+        })
+    };
+    for (profile, recipe) in &config.profiles {
+        let user = unknown(&recipe.allow_uids, user).map(|name| ("allow_uids", name));
+        let group = unknown(&recipe.allow_gids, group).map(|name| ("allow_gids", name));
+        if let Some((key, name)) = user.or(group) {
+            return Err(ServerError::NoSuchPrincipal { profile: profile.clone(), key, name });
+        }
+    }
+    Ok(())
 }
 
 /// The filters of every profile.
