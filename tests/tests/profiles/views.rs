@@ -126,6 +126,21 @@ fn what_is_hidden_stays_so_below_what_a_lease_is_shown() {
     }
 }
 
+#[test]
+fn a_hidden_link_that_a_lease_is_shown_leads_to_nothing() {
+    let place = tempfile::Builder::new().prefix("zyg-test-").tempdir_in("/tmp").unwrap();
+    let link = place.path().canonicalize().unwrap().join("link");
+    std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+    let server = server(&format!("[profile.careful]\nhide = [{link:?}]\n"));
+    let read = |profile: &str| {
+        let mut run = server.zyg("run");
+        run.args(["--profile", profile, "--", "cat"]).arg(&link).current_dir(place.path());
+        run.output().unwrap().stdout.len()
+    };
+    assert!(read("default") > 0, "the control");
+    assert_eq!(read("careful"), 0);
+}
+
 /// The new root is put together over one of them.
 #[test]
 fn a_usual_place_that_is_not_private_is_the_hosts() {

@@ -122,7 +122,10 @@ fn hide_again(hidden: &[Bytes], attach: &[Attach]) -> Result<bool, Failure> {
     let mut again = false;
     for name in hidden.iter().filter(|_| !shown.is_empty()) {
         let Ok(real) = path(name) else { continue };
-        let brought_in = shown.iter().any(|shown| real.starts_with(shown) && real != *shown);
+        // By the name as well: it may be a link that leads elsewhere.
+        let named = Path::new(OsStr::from_bytes(name));
+        let below = |path: &Path, shown: &Path| path.starts_with(shown) && path != shown;
+        let brought_in = shown.iter().any(|shown| below(&real, shown) || below(named, shown));
         if brought_in && !looks_empty(&real) {
             cover_empty(&c_path(name, Step::HostDirectory)?)
                 .at_subject(Step::HostDirectory, name)?;
