@@ -59,11 +59,13 @@ pub fn bench(bench: &Bench) -> anyhow::Result<u8> {
     let named = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
     let absolute = || Ok::<_, io::Error>((named(&bench.socket)?, named(&bench.svg)?));
     let (socket, svg_file) = absolute().context("failed to find the current directory")?;
-    // Before all that is measured: a picture that cannot be written is worth no minute.
-    let picture = svg_file.as_ref().map(|file| {
-        fs::File::create(file).with_context(|| format!("failed to write {}", file.display()))
+    // Before all that is measured: a picture that cannot be written is worth no minute. What is there
+    // stays until there is another.
+    let writable = svg_file.as_ref().map(|file| {
+        let opened = fs::OpenOptions::new().append(true).create(true).open(file);
+        opened.with_context(|| format!("failed to write {}", file.display()))
     });
-    let picture = picture.transpose()?;
+    let _writable = writable.transpose()?;
     // Whatever is run is run there: elsewhere `zyg run` also makes its working directory private.
     std::env::set_current_dir("/").context("failed to change to /")?;
     let subject = Subject { zyg, socket };
@@ -73,9 +75,8 @@ pub fn bench(bench: &Bench) -> anyhow::Result<u8> {
         Err(error) if error.is::<Interrupted>() => return Ok(EXIT_INTERRUPTED),
         measured => measured?,
     };
-    if let (Some(mut picture), Some(file)) = (picture, &svg_file) {
-        let written = picture.write_all(svg.as_bytes());
-        written.with_context(|| format!("failed to write {}", file.display()))?;
+    if let Some(file) = &svg_file {
+        fs::write(file, svg).with_context(|| format!("failed to write {}", file.display()))?;
     }
     std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
     Ok(EXIT_SUCCESS)
