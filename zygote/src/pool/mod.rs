@@ -45,8 +45,9 @@
 //! * Nobody starves: of `n` uids that wait, each gets every `n`-th build place at the least, as long
 //!   as its pools have room. A waiter with `k` others before it in its uid has its own after at most
 //!   `n · (k + 1)` places have been given, each of which is free again after `build_counts` at the
-//!   latest. Where the server has no room, somebody's warm zygote gives way, which takes
-//!   `destroy_timeout` at the longest; so only leases keep a waiter waiting for longer, and what is
+//!   latest. Where the server has no room, somebody's warm zygote gives way, and if its end is not
+//!   there within `ENDS_WITHIN`, another one; so only leases keep a waiter waiting for longer, ends
+//!   that do not come where there is nothing else to give way, and what is
 //!   gathered for the next batch, for as long as leases keep that one waiting. Batches of `n` uids
 //!   are served one uid after the other, so that before each there is one of every other uid at most.
 //! * The world is unreliable: a report about a zygote that is gone, a repeated one, or one that

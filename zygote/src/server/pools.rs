@@ -286,6 +286,10 @@ impl Pools {
         let over = |pool: &PoolKey| policy.is_over(*pool) && !needed(*pool);
         let (over, left) = self.retiring.iter().copied().partition::<Vec<_>, _>(over);
         self.retiring = left;
+        if over.is_empty() {
+            // As in most turns of the loop while leases of an older generation go on.
+            return Vec::new();
+        }
         // What there is still of an older generation shares its `max` with what may come.
         let entries = &self.entries;
         self.newest.retain(|(name, uid), newest| {
