@@ -90,6 +90,19 @@ fn changes_at_home_are_discarded_wherever_the_command_runs() {
     }
 }
 
+/// A layer over it would show what the host has in the private place.
+#[test]
+fn a_working_directory_around_a_private_place_does_not_show_what_that_covers() {
+    let place = Place::new();
+    let stray = tempfile::tempdir_in("/var/tmp").unwrap();
+    let script = format!(
+        "test -e {0} || echo nothing; test -e /var/lib && echo all else",
+        text(stray.path())
+    );
+    assert_eq!(place.told(Path::new("/var"), &[], &script), "nothing\nall else\n");
+    assert!(stray.path().exists(), "the control");
+}
+
 #[test]
 fn changes_below_a_bind_are_kept() {
     let place = Place::new();

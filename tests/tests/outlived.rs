@@ -114,7 +114,7 @@ fn what_init_has_covered_stays_covered() {
     let server = Setup::default()
         .config(&format!(
             "[profile.default]\n{hide}[profile.new]\nrecycle = \"none\"\n{hide}\
-             [profile.own]\n{network}{hide}"
+             [profile.own]\n{network}{hide}[profile.plain]\n[profile.again]\nrecycle = \"whole\"\n"
         ))
         .start();
     // The control: a process of the host is given all of it, but for what takes root.
@@ -122,17 +122,20 @@ fn what_init_has_covered_stays_covered() {
     let all = host.given_by(&root, &proc);
     assert_eq!(all.len(), if is_root() { 5 } else { 3 }, "{all:?}");
     let strict = is_root().then_some("strict");
-    for profile in ["default", "new", "own", "networked"].into_iter().chain(strict) {
+    let profiles = ["default", "new", "own", "plain", "again", "networked"];
+    for profile in profiles.into_iter().chain(strict) {
         let lease = server.client().acquire(LeaseOptions::new().profile(profile)).unwrap();
         let opened = opened_in(&lease, &["/", "/proc"]);
         let [root, proc] = <[OwnedFd; 2]>::try_from(opened).unwrap();
-        let hides = !matches!(profile, "networked");
+        let hides = !matches!(profile, "plain" | "again" | "networked");
         let sought = |given: Vec<String>| -> Vec<String> {
-            // The built-in profile shows the home directory, and hides nothing in it. No process of
-            // `strict` has the uid that settings are root's by, as this test's own one may have.
+            // Some show the home directory, and hide nothing in it. No process of `strict` has the uid
+            // that settings are root's by, as this test's own one may have; and what protects them in an
+            // environment that is to be used again must come off again.
             let shown = host.hidden_file().display().to_string();
+            let unprotected = matches!(profile, "strict" | "again");
             let is_allowed = |it: &String| {
-                !hides && *it == shown || profile == "strict" && it.ends_with("to be written")
+                !hides && *it == shown || unprotected && it.ends_with("to be written")
             };
             given.into_iter().filter(|it| !is_allowed(it)).collect()
         };

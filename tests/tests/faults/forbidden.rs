@@ -113,7 +113,7 @@ fn by_user_namespaces_that_are_all_in_use() {
 
 #[test]
 fn by_the_limit_on_other_namespaces() {
-    for (kind, step) in [("net", "create a network namespace"), ("pid", "clone a zygote")] {
+    for (kind, step) in [("net", "create a network namespace"), ("pid", "set up /proc")] {
         let place =
             Below::start(&format!("echo 0 > /proc/sys/user/max_{kind}_namespaces; exec \"$@\""));
         let reason = place.reason();

@@ -279,6 +279,9 @@ fn proc(errno: i32, facts: &Facts) -> Cause {
     match errno {
         libc::EPERM if !facts.covered_proc.is_empty() => mend::masked_proc(facts),
         libc::ENODEV => mend::config("CONFIG_PROC_FS=y"),
+        // The template's own is of a pid namespace that is made for it.
+        libc::ENOSPC => exhausted(&["pid"], facts),
+        libc::EAGAIN => mend::processes(facts),
         _ => generic(errno, facts),
     }
 }

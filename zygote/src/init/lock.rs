@@ -2,13 +2,19 @@
 //!
 //! When a mount namespace ends, the kernel takes every mount in it off what it covers, unless it is
 //! locked. Who has been handed a descriptor of a directory would find there, from then on, what lay
-//! below: the host's `/proc` below the environment's own, what is writable below what is not, what was
-//! hidden. A mount is locked by being copied into a mount namespace of a less privileged user namespace
+//! below. A mount is locked by being copied into a mount namespace of a less privileged user namespace
 //! (mount_namespaces(7), "Restrictions on mount namespaces"; `disconnect_mount` in fs/namespace.c).
+//!
+//! All of the template's tree is, by the clone. What init mounts over it needs no lock of its own as long
+//! as it covers nothing that the environment does not show: private places and `/proc` cover emptiness
+//! (`template::tree`), and a layer covers its own lower part. A lock costs a tenth of a zygote, so it is
+//! there where more is covered: what a profile hides or protects above such a layer, the controls of the
+//! host, and what a lease mounts.
 
 use super::layers::Layers;
+use super::{Setup, setup};
 use crate::failure::At;
-use crate::template::{own_namespace, set_up_network_through, write_id_maps};
+use crate::template::{Late, own_namespace, set_up_network_through, write_id_maps};
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
@@ -26,8 +32,8 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// For a zygote of this recipe; `None` for one that is to be renewed, which must be able to take
-    /// its mounts off again. Call where its /proc is mounted and nothing of it is protected.
+    /// For a zygote of this recipe, now or later; `None` for one that is to be renewed, which must be able
+    /// to take its mounts off again. Call where its /proc is mounted and nothing of it is protected.
     pub fn new(recipe: &Recipe) -> Result<Option<Self>, Failure> {
         if recipe.recycle == Recycle::Whole {
             return Ok(None);
@@ -73,8 +79,22 @@ impl Lock {
     }
 }
 
+/// Whether a zygote's own mounts must not come off what they cover, or its commands are to have
+/// capabilities in a user namespace that does not own its mounts.
+pub(super) fn is_needed_at_birth(setup: &Setup<'_>) -> bool {
+    let Setup { recipe, layout, .. } = setup;
+    let Late { binds, hidden, read_only } = &layout.late;
+    let above_layers = !(binds.is_empty() && hidden.is_empty() && read_only.is_empty());
+    let needed = above_layers
+        || recipe.view.root_overlay
+        || recipe.confinement.capabilities != 0
+        || recipe.network == Network::Own
+        || setup::is_root_outside(setup);
+    needed && recipe.recycle != Recycle::Whole
+}
+
 /// Whether one of these covers a part of another, so that what it covers is no emptiness.
-pub(super) fn is_needed(attach: &[Attach]) -> bool {
+pub(super) fn is_needed_for(attach: &[Attach]) -> bool {
     let over = |attach: &Attach| match attach {
         Attach::Tree { target } | Attach::Tmpfs { target } => Some(target.clone()),
         Attach::Layer { .. } | Attach::Cover { .. } => None,
@@ -97,12 +117,15 @@ mod tests {
     fn a_mount_over_a_part_of_another_is_seen_whatever_their_order() {
         let tree = |path: &str| Attach::Tree { target: Bytes::from(path.as_bytes()) };
         let tmpfs = |path: &str| Attach::Tmpfs { target: Bytes::from(path.as_bytes()) };
-        assert!(is_needed(&[tree("/a"), tree("/a/b")]));
-        assert!(is_needed(&[tmpfs("/a/b"), tree("/a")]));
-        assert!(is_needed(&[tree("/a"), tmpfs("/a")]));
-        assert!(!is_needed(&[tree("/a"), tree("/ab"), tmpfs("/b")]));
-        assert!(!is_needed(&[tree("/a")]));
+        assert!(is_needed_for(&[tree("/a"), tree("/a/b")]));
+        assert!(is_needed_for(&[tmpfs("/a/b"), tree("/a")]));
+        assert!(is_needed_for(&[tree("/a"), tmpfs("/a")]));
+        assert!(!is_needed_for(&[tree("/a"), tree("/ab"), tmpfs("/b")]));
+        assert!(!is_needed_for(&[tree("/a")]));
         let layer = Attach::Layer { target: Bytes::from(&b"/a/b"[..]) };
-        assert!(!is_needed(&[tree("/a"), layer]), "what is below a layer can be no more than read");
+        assert!(
+            !is_needed_for(&[tree("/a"), layer]),
+            "what is below a layer can be no more than read"
+        );
     }
 }

@@ -70,13 +70,13 @@ pub(crate) struct Setup<'a> {
     pub start: Instant,
 }
 
-/// Runs as init until the lease is over, with its end of the lifeline, and both of the command channel.
-/// Call right after the clone, in the child.
-pub(crate) fn main(sockets: [BorrowedFd<'_>; 3], setup: &Setup<'_>) -> ! {
-    let Ok([lifeline, channel, clients]) = sys::descriptors::keep_only(sockets) else {
+/// Runs as init until the lease is over, with its end of the lifeline, both of the command channel, and
+/// a procfs that shows it before it has its own. Call right after the clone, in the child.
+pub(crate) fn main(held: [BorrowedFd<'_>; 4], setup: &Setup<'_>) -> ! {
+    let Ok([lifeline, channel, clients, procfs]) = sys::descriptors::keep_only(held) else {
         exit_now(1);
     };
-    let ready = setup::run(setup).and_then(|ready| {
+    let ready = setup::run(setup, procfs).and_then(|ready| {
         // A client that does not read must not keep init from seeing its lifeline end.
         fcntl(&channel, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).at(Step::Sockets)?;
         let evidence = match &ready.ground {

@@ -22,7 +22,7 @@ impl Init<'_> {
         let done = if self.prepared == Preparation::Open {
             put_in_place(&mut self.layers, prepare, trees).and_then(|placed| {
                 let hidden = hide_again(&self.setup.recipe.view.hidden, &prepare.attach)?;
-                let covers = placed.covers || hidden || lock::is_needed(&prepare.attach);
+                let covers = placed.covers || hidden || lock::is_needed_for(&prepare.attach);
                 let left = if covers { self.lock_mounts()? } else { None };
                 Ok((placed.read_only, left))
             })

@@ -11,7 +11,7 @@ use super::{EVERYONE, Init, Preparation, report, setup};
 use crate::failure::At;
 use crate::sys::file::tell;
 use crate::sys::process::{Reaped, exit_now, reap};
-use crate::template::own_namespace;
+use crate::template::{own_namespace, own_namespace_through};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -37,9 +37,10 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// Keeps the caller's own, as they are, and goes on in a copy of the mounts.
-    pub fn keep() -> Result<Self, Failure> {
-        let mounts = own_namespace("mnt")?;
+    /// Keeps the caller's own, as they are, and goes on in a copy of the mounts. The procfs shows the
+    /// caller.
+    pub fn keep(procfs: BorrowedFd<'_>) -> Result<Self, Failure> {
+        let mounts = own_namespace_through(procfs, "mnt")?;
         let host_name = uname().at(Step::Hostname)?.nodename().to_owned();
         unshare(CloneFlags::CLONE_NEWNS).at(Step::MountNamespace)?;
         Ok(Self { mounts, host_name })

@@ -2,13 +2,15 @@
 //! every privilege that a command could inherit.
 
 use super::layers::Layers;
-use super::lock::Lock;
+use super::lock::{self, Lock};
 use super::prepare::attach_tree;
 use super::renewal::Ground;
 use super::{Setup, bounds, whole};
 use crate::failure::At;
 use crate::sys;
-use crate::template::{Late, PrivatePath, cover_empty, is_awaited, set_up_network, write_id_maps};
+use crate::template::{
+    Late, PrivatePath, cover_empty, is_awaited, set_up_network, write_id_maps_through,
+};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{SigSet, Signal};
@@ -42,7 +44,8 @@ pub(super) struct Made {
     pub left: Option<OwnedFd>,
 }
 
-pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
+/// By a procfs that shows the caller, which is closed as soon as it can be.
+pub(super) fn run(setup: &Setup<'_>, procfs: OwnedFd) -> Result<Made, Failure> {
     let recipe = setup.recipe;
     sys::privilege::set_name(c"zyg-init");
     umask(Mode::empty());
@@ -55,9 +58,12 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
     }
     let inside = inside(&recipe.authority, setup.identity);
     let again = recipe.recycle == Recycle::Whole;
+    let locked = lock::is_needed_at_birth(setup);
     // Where another user namespace is to come, the ids of this one are those outside.
-    write_id_maps(if again { inside } else { setup.identity }, setup.identity)?;
-    let ground = again.then(Ground::keep).transpose()?;
+    let shown = if locked { setup.identity } else { inside };
+    write_id_maps_through(procfs.as_fd(), shown, setup.identity)?;
+    let ground = again.then(|| Ground::keep(procfs.as_fd())).transpose()?;
+    drop(procfs);
     let mut lock = None;
     let mut layers = furnish(setup, || {
         lock = Lock::new(recipe)?;
@@ -69,7 +75,7 @@ pub(super) fn run(setup: &Setup<'_>) -> Result<Made, Failure> {
         bounds::set(recipe, setup.layout.inotify_of_a_user)
     })?;
     let lock_it = |lock: &Lock| lock.lock(&mut layers, recipe, inside, setup.identity);
-    let left = lock.as_ref().map(lock_it).transpose()?;
+    let left = lock.as_ref().filter(|_| locked).map(lock_it).transpose()?;
     mount_terminals()?;
     drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
     if !awaited {
@@ -94,6 +100,14 @@ pub(super) fn furnish(
     let inside = inside(&recipe.authority, setup.identity);
     let view = &recipe.view;
     let kept = keep_binds(&setup.layout.late)?;
+    mount_proc().at(Step::Proc)?;
+    write_proc()?;
+    if recipe.recycle == Recycle::Whole {
+        protect(&[PID_MAX]).at(Step::Proc)?;
+    }
+    if is_root_outside(setup) {
+        protect(&HOST_CONTROLS).at(Step::Proc)?;
+    }
     let mut layers = Layers::create(view.tmp_bytes, view.tmp_inodes).at(Step::Scratch)?;
     if view.root_overlay {
         whole::make_writable(&mut layers)?;
@@ -101,14 +115,6 @@ pub(super) fn furnish(
     for private in &setup.layout.private {
         mount_private(&mut layers, private, inside.0)
             .at_subject(Step::Scratch, private.path.to_bytes())?;
-    }
-    mount_proc().at(Step::Proc)?;
-    write_proc()?;
-    if recipe.recycle == Recycle::Whole {
-        protect(&[PID_MAX]).at(Step::Proc)?;
-    }
-    if setup.identity.0 == 0 {
-        protect(&HOST_CONTROLS).at(Step::Proc)?;
     }
     for path in &setup.layout.layered {
         layers.cover(path).at_subject(Step::Home, path.to_bytes())?;
@@ -170,6 +176,11 @@ fn mount_private(layers: &mut Layers, private: &PrivatePath, uid: u32) -> Result
         }
     }
     layers.bind(piece, &private.path)
+}
+
+/// Whether commands are what the host's controls in /proc are open to.
+pub(super) fn is_root_outside(setup: &Setup<'_>) -> bool {
+    setup.identity.0 == 0
 }
 
 fn mount_proc() -> Result<(), Errno> {

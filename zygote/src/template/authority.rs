@@ -14,10 +14,13 @@ use crate::sys;
 use crate::sys::process::{self, Forked};
 use crate::users;
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Pid, Uid, getpid, getuid, setgroups, setresgid, setresuid};
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::Command;
 use zyg_protocol::message::{Authority, Failure, Slices, Step};
 
@@ -185,13 +188,25 @@ pub(super) fn as_slice<T>(
 /// Maps one uid and one gid of the outer user namespace, those that the caller has, to what they
 /// are to be seen as (user_namespaces(7)).
 pub(crate) fn write_id_maps(inside: (u32, u32), outside: (u32, u32)) -> Result<(), Failure> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let procfs = open("/proc", flags, Mode::empty()).at_subject(Step::IdMaps, "/proc")?;
+    write_id_maps_through(procfs.as_fd(), inside, outside)
+}
+
+/// The same, by this procfs, which must show the caller.
+pub(crate) fn write_id_maps_through(
+    procfs: BorrowedFd<'_>,
+    inside: (u32, u32),
+    outside: (u32, u32),
+) -> Result<(), Failure> {
     let line = |inside, outside| format!("{inside} {outside} 1");
     for (file, line) in [
-        (c"/proc/self/setgroups", "deny".to_owned()),
-        (c"/proc/self/uid_map", line(inside.0, outside.0)),
-        (c"/proc/self/gid_map", line(inside.1, outside.1)),
+        (c"self/setgroups", "deny".to_owned()),
+        (c"self/uid_map", line(inside.0, outside.0)),
+        (c"self/gid_map", line(inside.1, outside.1)),
     ] {
-        sys::file::tell(file, line.as_bytes()).at_subject(Step::IdMaps, file.to_bytes())?;
+        let told = sys::file::tell_at(procfs, file, line.as_bytes());
+        told.at_subject(Step::IdMaps, [b"/proc/", file.to_bytes()].concat())?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::Layout;
 use super::authority::{Slice, Stock, as_slice};
 use super::inspection::{Doubt, Handles, Portrait};
+use super::namespaces::Namespaces;
 use super::network::Networks;
 use crate::failure::{At, failure};
 use crate::init;
@@ -14,6 +15,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 use zyg_protocol::message::{Failure, Recipe, Step};
 use zyg_protocol::socket::pair;
+
+/// What zygotes are cloned from.
+pub(super) struct Origin<'a> {
+    pub namespaces: &'a Namespaces,
+    pub layout: &'a Layout,
+    pub recipe: &'a Recipe,
+}
 
 /// A zygote that has just been cloned.
 struct Born {
@@ -88,10 +96,9 @@ impl Family {
         slot: u64,
         lifeline: &OwnedFd,
         networks: &mut Networks,
-        layout: &Layout,
-        recipe: &Recipe,
+        origin: &Origin<'_>,
     ) -> Result<(), Failure> {
-        let born = self.bear(slot, lifeline, networks, layout, recipe)?;
+        let born = self.bear(slot, lifeline, networks, origin)?;
         let Born { pid, slice, network } = born;
         self.by_slot.insert(slot, pid);
         self.by_pid.insert(pid, Member { slot, slice, network, looks: Looks::None });
@@ -103,18 +110,17 @@ impl Family {
         slot: u64,
         lifeline: &OwnedFd,
         networks: &mut Networks,
-        layout: &Layout,
-        recipe: &Recipe,
+        origin: &Origin<'_>,
     ) -> Result<Born, Failure> {
         let Some(stock) = &mut self.stock else {
-            return clone(self.own, None, lifeline, networks, layout, recipe);
+            return clone(self.own, None, lifeline, networks, origin);
         };
         let Some(slice) = stock.take() else {
             let subject = b"with a subordinate id of its own: all are in use (see subuid(5))";
             return Err(failure(Step::Clone, subject, Errno::EAGAIN));
         };
         let born = as_slice(slice, self.own, || {
-            clone((slice.uid, slice.gid), Some(slice), lifeline, networks, layout, recipe)
+            clone((slice.uid, slice.gid), Some(slice), lifeline, networks, origin)
         });
         if born.is_err() {
             stock.give_back(slice);
@@ -231,21 +237,22 @@ fn clone(
     slice: Option<Slice>,
     lifeline: &OwnedFd,
     networks: &mut Networks,
-    layout: &Layout,
-    recipe: &Recipe,
+    &Origin { namespaces, layout, recipe }: &Origin<'_>,
 ) -> Result<Born, Failure> {
     // Here, not in the zygote's network namespace: a socket would be seen there, and outlast it.
     let (channel, clients) = pair().at(Step::Sockets)?;
     let start = Instant::now();
     let own_network = networks.is_born_with_own(recipe.recycle);
-    let (pid, network) = networks.in_zygotes(|| match process::clone_zygote(own_network) {
+    let clone_here = || match process::clone_zygote(own_network) {
         // The child never returns from here: it is not the template any more.
         Ok(Cloned::Child) => {
             let setup = init::Setup { layout, recipe, identity, start };
-            init::main([lifeline, &channel, &clients].map(AsFd::as_fd), &setup)
+            let [lifeline, channel, clients] = [lifeline, &channel, &clients].map(AsFd::as_fd);
+            init::main([lifeline, channel, clients, namespaces.procfs()], &setup)
         }
         Ok(Cloned::Parent { pid, .. }) => Ok(pid),
         Err(errno) => Err(errno).at(Step::Clone),
-    })?;
+    };
+    let (pid, network) = networks.in_zygotes(|| namespaces.in_tree(clone_here))?;
     Ok(Born { pid, slice, network })
 }

@@ -23,7 +23,7 @@ mod workshop;
 
 use crate::failure::{At, failure};
 use crate::sys;
-use family::{Family, Look};
+use family::{Family, Look, Origin};
 use inspection::Doubt;
 use namespaces::Namespaces;
 use network::Networks;
@@ -43,8 +43,8 @@ use zyg_protocol::limits::{HEADER_BYTES, MESSAGE_BYTES_MAX};
 use zyg_protocol::message::{Bytes, Failure, FromTemplate, Recipe, Step, ToTemplate, Tree};
 use zyg_protocol::socket::{ReceiveError, borrow, receive, send};
 
-pub(crate) use authority::write_id_maps;
-pub(crate) use namespaces::own as own_namespace;
+pub(crate) use authority::{write_id_maps, write_id_maps_through};
+pub(crate) use namespaces::{own as own_namespace, own_through as own_namespace_through};
 pub(crate) use network::{set_up as set_up_network, set_up_by as set_up_network_through};
 pub(crate) use parts::{Late, cover_empty};
 pub(crate) use priority::is_awaited;
@@ -175,10 +175,10 @@ impl Template {
         let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
         // A session of its own: no terminal, no process group shared with whoever started it.
         let _ = nix::unistd::setsid();
-        let mut namespaces = Namespaces::create()?;
+        let namespaces = Namespaces::create()?;
         let networks = Networks::create(&recipe)?;
         let layout = Layout::build(&recipe)?;
-        namespaces.tree_is_built()?;
+        namespaces.go_home()?;
         install_filters(&recipe.confinement.filters)?;
         let children =
             SignalFd::with_flags(&child_mask()?, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
@@ -298,15 +298,15 @@ impl Template {
     }
 
     fn spawn(&mut self, slot: u64, descriptors: Vec<OwnedFd>, link: &Link) {
+        let Self { family, networks, namespaces, layout, recipe, .. } = self;
+        let origin = Origin { namespaces, layout, recipe };
         let spawned = match &descriptors[..] {
-            [lifeline] => {
-                self.family.spawn(slot, lifeline, &mut self.networks, &self.layout, &self.recipe)
-            }
+            [lifeline] => family.spawn(slot, lifeline, networks, &origin),
             _ => Err(failure(Step::Sockets, b"whose lifeline did not arrive", Errno::EMFILE)),
         };
         match spawned {
             // It reports for itself.
-            Ok(()) => self.networks.prepare_for(self.family.len()),
+            Ok(()) => networks.prepare_for(family.len()),
             // Before the lifeline is closed, which says less.
             Err(failure) => link.send(&FromTemplate::SpawnFailed { slot, failure }),
         }
@@ -315,9 +315,7 @@ impl Template {
     fn open(&self, ticket: u64, trees: &[Tree], link: &Link) {
         let all = || trees.iter().map(parts::open).collect::<Result<Vec<OwnedFd>, Failure>>();
         let authority = &self.recipe.authority;
-        let opened = self.namespaces.on_the_host(|| parts::with_the_users_rights(authority, all));
-        let opened = opened
-            .and_then(|opened| opened)
+        let opened = parts::with_the_users_rights(authority, all)
             .and_then(|trees| link.send_with(&FromTemplate::Opened { ticket }, &borrow(&trees)));
         if let Err(failure) = opened {
             link.send(&FromTemplate::OpenFailed { ticket, failure });

@@ -1,20 +1,22 @@
 //! The template's own mount namespaces.
 //!
-//! In its user namespace (see `authority`) it owns two of them: the host's view, in which mount
-//! sources are opened for leases, and the tree that zygotes are cloned with.
+//! In its user namespace (see `authority`) it owns two of them: a copy of the host's, in which it lives
+//! and opens mount sources for leases, and the tree that zygotes are cloned with.
 
 use crate::failure::At;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use zyg_protocol::message::{Failure, Step};
 
 /// The mount namespaces between which the template moves.
 pub(super) struct Namespaces {
-    host_mounts: OwnedFd,
-    zygote_mounts: OwnedFd,
+    home: OwnedFd,
+    tree: OwnedFd,
+    /// The host's /proc, which the tree does not show.
+    procfs: OwnedFd,
 }
 
 impl Namespaces {
@@ -25,34 +27,50 @@ impl Namespaces {
         // Nothing that happens here shows on the host, and nothing mounted there later shows here.
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
             .at(Step::PrivateTree)?;
-        let host_mounts = own("mnt")?;
+        let home = own("mnt")?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let procfs = open("/proc", flags, Mode::empty()).at_subject(Step::Proc, "/proc")?;
         unshare(CloneFlags::CLONE_NEWNS).at(Step::MountNamespace)?;
-        Ok(Self { host_mounts, zygote_mounts: own("mnt")? })
+        Ok(Self { home, tree: own("mnt")?, procfs })
     }
 
-    /// Notes the zygotes' mount namespace, now that its root is what it will be: setns(2) goes to
-    /// the root that the namespace has at that time.
-    pub(super) fn tree_is_built(&mut self) -> Result<(), Failure> {
-        self.zygote_mounts = own("mnt")?;
-        Ok(())
+    /// The host's /proc, from wherever the caller is.
+    pub(super) fn procfs(&self) -> BorrowedFd<'_> {
+        self.procfs.as_fd()
     }
 
-    /// Runs `act` in the host's view of the mounts, with no more rights than the template's uid.
-    pub(super) fn on_the_host<T>(&self, act: impl FnOnce() -> T) -> Result<T, Failure> {
-        setns(&self.host_mounts, CloneFlags::CLONE_NEWNS).at(Step::MountNamespace)?;
+    /// Leaves the tree, now that it is built.
+    pub(super) fn go_home(&self) -> Result<(), Failure> {
+        setns(&self.home, CloneFlags::CLONE_NEWNS).at(Step::MountNamespace)
+    }
+
+    /// Runs `act` at the root of the zygotes' tree.
+    pub(super) fn in_tree<T>(
+        &self,
+        act: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        setns(&self.tree, CloneFlags::CLONE_NEWNS).at(Step::MountNamespace)?;
         let result = act();
-        if let Err(errno) = setns(&self.zygote_mounts, CloneFlags::CLONE_NEWNS) {
-            // A zygote cloned from here would see the host's tree: never go on.
-            log::error!("failed to return to the zygotes' mount tree: {errno}");
+        if let Err(failure) = self.go_home() {
+            // What is opened from here for a lease would not be the host's: never go on.
+            log::error!("failed to leave the zygotes' mount tree: {failure}");
             std::process::exit(1);
         }
-        Ok(result)
+        result
     }
 }
 
 /// The caller's own namespace of this kind (namespaces(7)).
 pub(crate) fn own(kind: &str) -> Result<OwnedFd, Failure> {
-    let path = format!("/proc/self/ns/{kind}");
-    open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .at_subject(Step::MountNamespace, &path)
+    own_by(AT_FDCWD, &format!("/proc/self/ns/{kind}"))
+}
+
+/// The same, by this procfs, which must show the caller.
+pub(crate) fn own_through(procfs: BorrowedFd<'_>, kind: &str) -> Result<OwnedFd, Failure> {
+    own_by(procfs, &format!("self/ns/{kind}"))
+}
+
+fn own_by(directory: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Failure> {
+    openat(directory, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+        .at_subject(Step::MountNamespace, path)
 }

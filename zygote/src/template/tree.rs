@@ -5,8 +5,8 @@
 //! ├ usr etc …  the host's, read-only, with their submounts
 //! ├ tmp run …  empty mount points for what is private
 //! ├ dev        on the root's tmpfs: six device nodes of the host, links, mount points
-//! ├ proc       the host's: covered by each zygote's own (the kernel allows a new proc only where
-//! │            one is visible, mount_namespaces(7)); locked in place for whoever has no rights here
+//! ├ proc       of a pid namespace that has ended: covered by each zygote's own, which the kernel allows
+//! │            only where one is visible (mount_namespaces(7))
 //! └ sys        of the template's own, empty, network namespace; read-only
 //! ```
 //! Small on purpose: each clone copies every mount in it.
@@ -14,7 +14,7 @@
 use super::parts::{self, Late};
 use super::{c_path, etc};
 use crate::failure::At;
-use crate::sys::mount::{attach, attr, copy_tree, make_read_only, set_attributes};
+use crate::sys::mount::{attach, attr, copy_tree, make_read_only, new_procfs, set_attributes};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
@@ -100,8 +100,10 @@ impl Layout {
         build_dev(&root, own_dev)?;
         build_sys(&root, recipe.network)?;
         build_proc(&root)?;
-        let private = private.into_iter().filter_map(|path| mount_point(&root, path)).collect();
+        let private: Vec<PrivatePath> =
+            private.into_iter().filter_map(|path| mount_point(&root, path)).collect();
         enter(&root)?;
+        let covered = cover_places(&private)?;
         // From here on every path is what it will be for commands, symbolic links on it included.
         let mut late = parts::place(view, &binds)?;
         late.read_only = exceptions;
@@ -117,14 +119,15 @@ impl Layout {
             inotify_of_a_user: crate::init::bounds::inotify_of_a_user()?,
         };
         for path in &view.layered {
-            layout.add_layered(path)?;
+            layout.add_layered(path, &covered)?;
         }
+        replace_proc()?;
         Ok(layout)
     }
 
     /// Keeps a layered path if the kernel will allow a layer over it: not with a locked mount
-    /// below, which would show what that mount hides.
-    fn add_layered(&mut self, path: &Bytes) -> Result<(), Failure> {
+    /// below, which would show what that mount hides. Those that cover what is private will be.
+    fn add_layered(&mut self, path: &Bytes, covered: &[PathBuf]) -> Result<(), Failure> {
         let asked = c_path(path, Step::Home)?;
         let Ok(real) = fs::canonicalize(OsStr::from_bytes(asked.to_bytes())) else {
             return Ok(());
@@ -135,7 +138,13 @@ impl Layout {
         if real.to_bytes() == b"/" {
             return Ok(());
         }
-        match crate::init::layers::try_cover(&real) {
+        let place = Path::new(OsStr::from_bytes(real.to_bytes()));
+        let possible = if covered.iter().any(|path| path.starts_with(place) && path != place) {
+            Err(Errno::EINVAL)
+        } else {
+            crate::init::layers::try_cover(&real)
+        };
+        match possible {
             Ok(()) => self.layered.push(real),
             Err(errno) => {
                 let shown = real.to_string_lossy();
@@ -330,13 +339,39 @@ fn build_dev(root: &Path, own: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The host's, to be covered by each zygote's own.
+/// The host's, for as long as the tree is built.
 fn build_proc(root: &Path) -> Result<(), Failure> {
     let proc = root.join("proc");
     if !proc.is_dir() {
         fs::create_dir(&proc).at_subject(Step::Proc, "/proc")?;
     }
     show("/proc".as_ref(), &proc, 0).at_subject(Step::Proc, "/proc")
+}
+
+/// Puts one in its place that is to be covered by each zygote's own: without one the kernel would allow
+/// none (mount_namespaces(7)). It is of a pid namespace that has ended, so nobody is to be found there.
+fn replace_proc() -> Result<(), Failure> {
+    let replace = || {
+        let procfs = new_procfs()?;
+        umount2("/proc", MntFlags::MNT_DETACH)?;
+        attach(procfs.as_fd(), c"/proc")
+    };
+    replace().at(Step::Proc)
+}
+
+/// Has what is private cover nothing but emptiness. Returns where that took a mount.
+fn cover_places(private: &[PrivatePath]) -> Result<Vec<PathBuf>, Failure> {
+    // What is made anew is on one filesystem.
+    let own = fs::metadata("/dev").at_subject(Step::Dev, "/dev")?.dev();
+    let mut covered = Vec::new();
+    for PrivatePath { path, .. } in private {
+        let place = Path::new(OsStr::from_bytes(path.to_bytes()));
+        if fs::metadata(place).is_ok_and(|there| there.dev() != own) {
+            parts::cover_empty(path).at_subject(Step::Scratch, path.to_bytes())?;
+            covered.push(place.to_owned());
+        }
+    }
+    Ok(covered)
 }
 
 /// A sysfs of the template's own network namespace shows no interface of the host's; with the
