@@ -98,13 +98,13 @@ pub struct Run {
     /// An empty, private directory in memory
     #[arg(long, value_name = "DST")]
     pub tmpfs: Vec<OsString>,
-    /// Set an environment variable
+    /// Set an environment variable; of several options for one, the last holds
     #[arg(long, value_name = "KEY=VALUE")]
     pub setenv: Vec<OsString>,
     /// Remove an environment variable
     #[arg(long, value_name = "KEY")]
     pub unsetenv: Vec<OsString>,
-    /// Start from an empty environment; --setenv adds to it
+    /// Start from an empty environment, wherever it stands; --setenv adds to it
     #[arg(long)]
     pub clearenv: bool,
     /// Start in this directory instead of the current one
@@ -317,30 +317,6 @@ pub enum Config {
     },
 }
 
-/// A mount as the command line has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MountFlag {
-    Bind { spec: OsString, read_only: bool },
-    Tmpfs { target: OsString },
-}
-
-/// The mounts in the order in which they were given, whatever their kinds.
-pub fn mounts(matches: &ArgMatches) -> Vec<MountFlag> {
-    let mut all = Vec::new();
-    for name in ["bind", "ro_bind", "tmpfs"] {
-        let values = matches.get_many::<OsString>(name).into_iter().flatten();
-        for (index, value) in matches.indices_of(name).into_iter().flatten().zip(values) {
-            let flag = match name {
-                "tmpfs" => MountFlag::Tmpfs { target: value.clone() },
-                name => MountFlag::Bind { spec: value.clone(), read_only: name == "ro_bind" },
-            };
-            all.push((index, flag));
-        }
-    }
-    all.sort_by_key(|(index, _)| *index);
-    all.into_iter().map(|(_, flag)| flag).collect()
-}
-
 /// A time as in the configuration, or a number of seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let seconds = text.contains(|c: char| c.is_ascii_digit())
@@ -451,22 +427,6 @@ mod tests {
         assert_eq!(drain(&[]), None);
         assert_eq!(drain(&["--timeout", "0"]), Some(Duration::ZERO));
         assert_eq!(drain(&["--timeout", "2m"]), Some(Duration::from_secs(120)));
-    }
-
-    #[test]
-    fn mounts_keep_the_order_of_the_command_line() {
-        let arguments =
-            ["zyg", "run", "--bind", "/a", "--tmpfs", "/b", "--ro-bind", "/c:/d", "--", "x"];
-        let matches = Cli::command().get_matches_from(arguments);
-        let (_, run) = matches.subcommand().unwrap();
-        assert_eq!(
-            mounts(run),
-            [
-                MountFlag::Bind { spec: "/a".into(), read_only: false },
-                MountFlag::Tmpfs { target: "/b".into() },
-                MountFlag::Bind { spec: "/c:/d".into(), read_only: true },
-            ]
-        );
     }
 
     #[test]

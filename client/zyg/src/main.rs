@@ -10,6 +10,7 @@ mod cli;
 mod connect;
 mod doctor;
 mod drain;
+mod in_order;
 mod relay;
 mod reserve;
 mod run;
@@ -19,6 +20,7 @@ mod status;
 
 use anyhow::Context;
 use cli::Verb;
+use in_order::InOrder;
 use std::io::Write;
 
 /// It did what it was to do.
@@ -54,7 +56,7 @@ fn zyg() -> u8 {
         Err(error) => return misused(&error),
     };
     let done = match verb {
-        Verb::Run(run) => run::run(&run, &cli::mounts(&matches)),
+        Verb::Run(run) => run::run(&run, &InOrder::of(&matches)),
         Verb::Serve(serve) => {
             log_to_stderr("info");
             serve::serve(&serve)

@@ -1,7 +1,8 @@
 //! `zyg run`: one command in one environment, as if it ran here.
 
-use crate::cli::{MountFlag, Run};
+use crate::cli::Run;
 use crate::connect::{find_or_start, unserved};
+use crate::in_order::{InOrder, MountFlag, VariableFlag};
 use crate::relay::Relay;
 use crate::signals::Signals;
 use crate::{EXIT_FAILED, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_TIMED_OUT, complain};
@@ -29,9 +30,9 @@ use zygote_client::{
 const PRIVATE: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
 
 /// Runs the command and returns what it returned.
-pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<u8> {
+pub fn run(run: &Run, given: &InOrder) -> anyhow::Result<u8> {
     let mut status = StatusLines::open(run.json_status_fd)?;
-    let ended = run_telling(run, mounts, &mut status);
+    let ended = run_telling(run, given, &mut status);
     if ended.is_err() {
         status.end(EXIT_FAILED, None, false);
     }
@@ -39,7 +40,7 @@ pub fn run(run: &Run, mounts: &[MountFlag]) -> anyhow::Result<u8> {
 }
 
 /// The same, and tells what becomes of it, unless zyg itself fails.
-fn run_telling(run: &Run, mounts: &[MountFlag], status: &mut StatusLines) -> anyhow::Result<u8> {
+fn run_telling(run: &Run, given: &InOrder, status: &mut StatusLines) -> anyhow::Result<u8> {
     if let Some(limit) = run.limit_of_a_cgroup() {
         bail!(
             "{limit} cannot be had: limits that need cgroups are not set yet; use ulimit, or a \
@@ -47,10 +48,10 @@ fn run_telling(run: &Run, mounts: &[MountFlag], status: &mut StatusLines) -> any
         );
     }
     let cwd = working_directory(run)?;
-    let program = resolve(run, &cwd);
-    let lease = acquire(run, mounts, &cwd, program.as_deref())?;
+    let program = resolve(run, &given.variables, &cwd);
+    let lease = acquire(run, &given.mounts, &cwd, program.as_deref())?;
     let mut command = lease.command(&run.command[0]);
-    describe(&mut command, run, &cwd)?;
+    describe(&mut command, run, &given.variables, &cwd)?;
     let mut relay = if run.tty { Some(Relay::prepare(&mut command)?) } else { None };
     let signals = Signals::install().context("failed to take signals over")?;
     let started = command.spawn();
@@ -129,12 +130,12 @@ fn working_directory(run: &Run) -> anyhow::Result<PathBuf> {
 }
 
 /// The program's absolute path where it can be found from here, so that its directory can be shown.
-fn resolve(run: &Run, cwd: &Path) -> Option<PathBuf> {
+fn resolve(run: &Run, variables: &[VariableFlag], cwd: &Path) -> Option<PathBuf> {
     let name = Path::new(&run.command[0]);
     if name.as_os_str().as_bytes().contains(&b'/') {
         return real(&cwd.join(name)).filter(|path| path.exists());
     }
-    let path = variable(run, "PATH")?;
+    let path = variable(run, variables, "PATH")?;
     let found =
         env::split_paths(&path).map(|directory| cwd.join(directory).join(name)).find(|candidate| {
             nix::unistd::access(candidate, nix::unistd::AccessFlags::X_OK).is_ok()
@@ -155,16 +156,16 @@ fn real(path: &Path) -> Option<PathBuf> {
 }
 
 /// A variable as the command will see it.
-fn variable(run: &Run, key: &str) -> Option<OsString> {
+fn variable(run: &Run, variables: &[VariableFlag], key: &str) -> Option<OsString> {
     let prefix = format!("{key}=");
-    let set = run.setenv.iter().rev().find_map(|entry| {
-        entry
-            .as_bytes()
-            .strip_prefix(prefix.as_bytes())
-            .map(|value| OsStr::from_bytes(value).into())
+    let latest = variables.iter().rev().find_map(|flag| match flag {
+        VariableFlag::Set { entry } => {
+            let value = entry.as_bytes().strip_prefix(prefix.as_bytes())?;
+            Some(Some(OsStr::from_bytes(value).to_owned()))
+        }
+        VariableFlag::Unset { key: removed } => (removed == key).then_some(None),
     });
-    let kept = !run.clearenv && run.unsetenv.iter().all(|removed| removed != key);
-    set.or_else(|| if kept { env::var_os(key) } else { None })
+    latest.unwrap_or_else(|| if run.clearenv { None } else { env::var_os(key) })
 }
 
 fn acquire(
@@ -276,7 +277,12 @@ fn from_here(path: &OsStr) -> anyhow::Result<PathBuf> {
     Ok(if plain { path } else { path.canonicalize().unwrap_or(path) })
 }
 
-fn describe(command: &mut Command<'_>, run: &Run, cwd: &Path) -> anyhow::Result<()> {
+fn describe(
+    command: &mut Command<'_>,
+    run: &Run,
+    variables: &[VariableFlag],
+    cwd: &Path,
+) -> anyhow::Result<()> {
     command.args(&run.command[1..]).sweep(true);
     if run.chdir.is_some() {
         // Otherwise the lease knows: here, or where a profile that hides it starts commands.
@@ -285,10 +291,14 @@ fn describe(command: &mut Command<'_>, run: &Run, cwd: &Path) -> anyhow::Result<
     if run.clearenv {
         command.env_clear();
     }
-    for key in &run.unsetenv {
-        command.env_remove(key);
-    }
-    for entry in &run.setenv {
+    for flag in variables {
+        let entry = match flag {
+            VariableFlag::Unset { key } => {
+                command.env_remove(key);
+                continue;
+            }
+            VariableFlag::Set { entry } => entry,
+        };
         let bytes = entry.as_bytes();
         let Some(equals) = bytes.iter().position(|byte| *byte == b'=').filter(|at| *at > 0) else {
             bail!("--setenv {} is not of the form KEY=VALUE", entry.display());

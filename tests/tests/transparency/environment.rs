@@ -106,6 +106,12 @@ fn unsetenv_removes() {
 }
 
 #[test]
+fn of_setenv_and_unsetenv_the_last_holds() {
+    as_env_does(&["--setenv", "A=1", "--unsetenv", "A"], &["-u", "A"]);
+    as_env_does(&["--unsetenv", "A", "--setenv", "A=1"], &["A=1"]);
+}
+
+#[test]
 fn clearenv_leaves_what_setenv_adds() {
     as_env_does(&["--clearenv"], &["-i"]);
     as_env_does(&["--setenv", "A=1", "--clearenv"], &["-i", "A=1"]);
