@@ -92,6 +92,7 @@ pub(super) struct Draft {
     pub(super) pool_max: Key<u32>,
     pub(super) pool_waiters_max: Key<u32>,
     pub(super) pool_idle: Key<Duration>,
+    pub(super) pool_quiet: Key<Duration>,
     pub(super) pool_sleep: Key<Duration>,
     pub(super) pool_learn: Key<bool>,
 }
@@ -130,6 +131,7 @@ impl Draft {
             pool_max: self.pool_max.over(base.pool_max),
             pool_waiters_max: self.pool_waiters_max.over(base.pool_waiters_max),
             pool_idle: self.pool_idle.over(base.pool_idle),
+            pool_quiet: self.pool_quiet.over(base.pool_quiet),
             pool_sleep: self.pool_sleep.over(base.pool_sleep),
             pool_learn: self.pool_learn.over(base.pool_learn),
         }
@@ -186,6 +188,7 @@ impl Draft {
             max,
             waiters_max: said(&self.pool_waiters_max),
             idle: self.pool_idle.get().map(|said| said.value),
+            quiet: self.pool_quiet.get().map(|said| said.value),
             sleep: self.pool_sleep.get().map(|said| said.value),
             learn: said(&self.pool_learn),
         }

@@ -284,6 +284,9 @@ pub struct PoolSize {
     /// `idle`: how long zygotes beyond `min` may go unused before the pool shrinks, from 1 ms to a
     /// year; `None` for the pool's own choice.
     pub idle: Option<Duration>,
+    /// `quiet`: how long after the latest acquire zygotes beyond `min` are built, up to a minute; while
+    /// there is no such quiet, one in 50 ms. `None` for the pool's own choice, which is at once.
+    pub quiet: Option<Duration>,
     /// `sleep`: how long after a user's last lease the pool gives up even `min`, until he asks again,
     /// from 1 ms to a year and not shorter than `idle`; `None` for never. Neither for whom
     /// `prefork_for` names nor for the server's own user.

@@ -359,6 +359,7 @@ fn settings(profile: &Profile, sleepless: bool) -> Settings {
     settings.quota = quota(profile.quota);
     settings.reuse = recipes::recycle(profile) == Recycle::Whole;
     settings.pace.idle = profile.pool.idle.unwrap_or(settings.pace.idle);
+    settings.pace.quiet = profile.pool.quiet.unwrap_or(settings.pace.quiet);
     settings.pace.sleep = profile.pool.sleep.filter(|_| !sleepless);
     if !profile.pool.learn {
         // Every acquire may find nothing beyond `min`.

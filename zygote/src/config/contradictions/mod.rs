@@ -204,14 +204,19 @@ impl Judge<'_> {
 
     fn times(&mut self) {
         let draft = self.draft;
-        let (Some(sleep), Some(idle)) = (draft.pool_sleep.get(), draft.pool_idle.get()) else {
-            return;
-        };
-        if sleep.value < idle.value {
+        let Some(idle) = draft.pool_idle.get() else { return };
+        if let Some(sleep) = draft.pool_sleep.get().filter(|sleep| sleep.value < idle.value) {
             self.clash(
                 Side::new("sleep", sleep),
                 Side::new("idle", idle),
                 "`sleep` is shorter than `idle`, which would do nothing: say a longer sleep",
+            );
+        }
+        if let Some(quiet) = draft.pool_quiet.get().filter(|quiet| quiet.value >= idle.value) {
+            self.clash(
+                Side::new("quiet", quiet),
+                Side::new("idle", idle),
+                "`quiet` is as long as `idle`, so nothing would be built in time: say a shorter one",
             );
         }
     }

@@ -179,6 +179,10 @@ impl Reader {
         });
         draft.pool_idle =
             self.key(&mut section, "idle", |reader, value| reader.time("idle", &value));
+        draft.pool_quiet = self.key(&mut section, "quiet", |reader, value| {
+            let most = (Duration::from_secs(60), "60s");
+            reader.time_from("quiet", &value, (Duration::ZERO, "0s"), most)
+        });
         draft.pool_sleep =
             self.key(&mut section, "sleep", |reader, value| reader.time("sleep", &value));
         draft.pool_learn =

@@ -318,8 +318,12 @@ fn a_pool_sleeps_later_than_it_shrinks() {
             "3:13: `sleep` is shorter than `idle`, which would do nothing: say a longer sleep \
              (`sleep` is from `y`)",
         ),
+        (
+            "pool = { idle = '200ms', quiet = '200ms' }",
+            "2:34: `quiet` is as long as `idle`, so nothing would be built in time: say a shorter one",
+        ),
     ]);
-    parsed("profile.x.pool = { idle = '1m', sleep = '1m' }");
+    parsed("profile.x.pool = { idle = '1m', sleep = '1m', quiet = '59s' }");
     parsed("profile.x.pool.sleep = '1ms'");
 }
 

@@ -14,7 +14,7 @@ fn refused(text: &str) -> String {
 
 /// A pool that says nothing of times.
 fn pool(min: u32, max: u32, waiters_max: u32) -> PoolSize {
-    PoolSize { min, max, waiters_max, idle: None, sleep: None, learn: true }
+    PoolSize { min, max, waiters_max, idle: None, quiet: None, sleep: None, learn: true }
 }
 
 #[test]
@@ -76,7 +76,7 @@ identity = "client"
 allow_uids = [0, "runner"]
 allow_gids = ["ci", 4294967294]
 quota = { leases = 16, waiters = 1 }
-pool = { min = 0, max = 0x10, waiters_max = 1, idle = "60s", sleep = "10m", learn = false }
+pool = { min = 0, max = 0x10, waiters_max = 1, idle = "60s", quiet = "200ms", sleep = "10m", learn = false }
 [profile.web-1_x.limits]
 nofile = 1024
 nproc = "unlimited"
@@ -170,6 +170,7 @@ fn web_1_x() -> Profile {
         quota: Quota { leases: Some(16), waiters: Some(1) },
         pool: PoolSize {
             idle: Some(Duration::from_secs(60)),
+            quiet: Some(Duration::from_millis(200)),
             sleep: Some(Duration::from_secs(600)),
             learn: false,
             ..pool(0, 16, 1)
@@ -249,6 +250,7 @@ fn each_mistake_is_refused_with_its_place_and_what_would_be_right() {
             "1:24: \"10\" is no time: a number with ms, s, m, h or d, as in 1h30m",
         ),
         ("server.drain_timeout = '25h'", "1:24: `drain_timeout` must be from \"0s\" to \"1d\""),
+        ("profile.x.pool.quiet = '61s'", "1:24: `quiet` must be from \"0s\" to \"60s\""),
         ("profile.x.pool.idle = '0s'", "1:23: `idle` must be from \"1ms\" to \"365d\""),
         ("profile.x.pool.sleep = '366d'", "1:24: `sleep` must be from \"1ms\" to \"365d\""),
         ("server.idle_exit_ms = 0", "1:23: `idle_exit_ms` must be from 1 to 31536000000, not 0"),
