@@ -27,8 +27,8 @@ pub fn reserve(reserve: &Reserve) -> anyhow::Result<u8> {
     let kept = floor.min(reserve.count);
     if kept < reserve.count {
         complain(&format!(
-            "{} were asked for: the `max` of profile {profile} and the server's `zygotes_max` allow no \
-             more than {kept}",
+            "{} were asked for: `max` and `quota` of profile {profile}, and `zygotes_max` and `quota` of \
+             the server, allow no more than {kept}",
             reserve.count
         ));
     }

@@ -111,7 +111,7 @@ pub struct Counts {
     pub waiters: u32,
     /// Zygotes that are wanted warm when nobody waits.
     pub target: u32,
-    /// Zygotes that are reserved, at most `max`.
+    /// Zygotes that are reserved: no more than the pool may have, nor its user lease.
     pub reserved: u32,
     /// Of the pool's whole lineage, as long as it is the one in force.
     pub served: Served,
@@ -290,8 +290,9 @@ impl Policy {
     }
 
     /// Keeps `count` zygotes warm for `ttl`, in addition to other reservations of this pool and as
-    /// far as `max` allows; zero ends all its reservations. Returns how many are reserved now, at
-    /// most `max` and what the whole budget is. Of more than [`RESERVATIONS_MAX`] the earliest to expire gives way.
+    /// far as `max`, the budget and the user's quotas of leases allow; zero ends all its reservations.
+    /// Returns how many are reserved now. Of more than [`RESERVATIONS_MAX`] the earliest to expire gives
+    /// way.
     ///
     /// A reservation is one of the pool's whole lineage. Like [`Self::add`], it builds nothing
     /// before the next event.
@@ -423,7 +424,8 @@ impl Policy {
     fn reserved(&self, key: PoolKey) -> u32 {
         let Some(Pool { settings, retired: false, .. }) = self.pools.get(&key) else { return 0 };
         let reserved = self.lineage(key).map_or(0, |lineage| lineage.reservations.total());
-        let most = settings.max.min(self.limits.zygotes_max);
+        let quotas = [settings.quota.leases, self.limits.quota.leases].into_iter().flatten();
+        let most = quotas.fold(settings.max.min(self.limits.zygotes_max), u32::min);
         if self.draining { 0 } else { reserved.min(most) }
     }
 

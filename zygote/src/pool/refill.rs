@@ -267,9 +267,8 @@ impl Policy {
     /// How many zygotes a pool is to have warm in any case: at most `max`.
     pub(super) fn floor(&self, now: Time, key: PoolKey) -> u32 {
         let Some(Pool { settings, retired: false, .. }) = self.pools.get(&key) else { return 0 };
-        let reserved = self.lineage(key).map_or(0, |lineage| lineage.reservations.total());
         let min = if self.sleeps_at(key).is_some_and(|at| at <= now) { 0 } else { settings.min };
-        if self.draining { 0 } else { min.max(reserved).min(settings.max) }
+        if self.draining { 0 } else { min.max(self.reserved(key)).min(settings.max) }
     }
 
     /// How many zygotes a pool is to have warm: what it has learned, at least its floor and at most

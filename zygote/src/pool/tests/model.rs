@@ -200,10 +200,7 @@ impl Model {
 
     pub(super) fn reserve(&mut self, now: Time, key: PoolKey, count: u32, ttl: Duration) -> u32 {
         self.pass(now);
-        let Some((max, retired)) = self.pool(key).map(|pool| (pool.settings.max, pool.retired))
-        else {
-            return 0;
-        };
+        let Some(retired) = self.pool(key).map(|pool| pool.retired) else { return 0 };
         self.expire_reservations();
         let expires = self.elapsed + ttl;
         let reservations = &mut self.lineage_mut(key).reservations;
@@ -216,8 +213,7 @@ impl Model {
             reservations.push((expires, count));
             reservations.sort_by_key(|(expires, _)| *expires);
         }
-        let most = max.min(self.limits.zygotes_max);
-        if retired || self.draining { 0 } else { self.reserved(key).min(most) }
+        if retired || self.draining { 0 } else { self.reserved(key) }
     }
 
     // What can be looked up.
@@ -237,7 +233,13 @@ impl Model {
     }
 
     fn reserved(&self, key: PoolKey) -> u32 {
-        self.lineage(key).reservations.iter().map(|(_, count)| count).sum()
+        let asked: u32 = self.lineage(key).reservations.iter().map(|(_, count)| count).sum();
+        let settings = &self.pool(key).expect("it is known").settings;
+        asked
+            .min(settings.max)
+            .min(self.limits.zygotes_max)
+            .min(settings.quota.leases.unwrap_or(u32::MAX))
+            .min(self.limits.quota.leases.unwrap_or(u32::MAX))
     }
 
     fn zygote(&self, slot: SlotKey) -> Option<&Zygote> {

@@ -214,6 +214,18 @@ fn as_many_as_were_wanted_at_once_are_kept_warm_and_shrink_one_by_one() {
 }
 
 #[test]
+fn a_reservation_is_of_no_more_than_may_be_leased() {
+    let of = |leases| Quota { leases: Some(leases), waiters: None };
+    let reserved = |mut story: Story| {
+        let pool = story.pool;
+        story.watched.reserve(Time(ms(0)), pool, 5, ms(100))
+    };
+    assert_eq!(reserved(Story::start(settings(1, 6))), 5, "the control");
+    assert_eq!(reserved(Story::start(Settings { quota: of(3), ..settings(1, 6) })), 3);
+    assert_eq!(reserved(Story::within(Limits { quota: of(2), ..PLENTY }, settings(1, 6))), 2);
+}
+
+#[test]
 fn a_reservation_is_a_floor_for_its_time() {
     let mut story = Story::start(settings(1, 6));
     let pool = story.pool;

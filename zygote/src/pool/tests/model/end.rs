@@ -11,7 +11,6 @@ impl Model {
             let key = pool.key;
             let lineage = self.lineage(key);
             let in_force = lineage.in_force == key;
-            let reserved = self.reserved(key).min(pool.settings.max).min(self.limits.zygotes_max);
             let want = Counts {
                 warm: self.warm(key),
                 leased: self.count(Some(key), |state| *state == State::Leased),
@@ -21,7 +20,7 @@ impl Model {
                 quarantined: self.count(Some(key), |s| matches!(s, State::Quarantined { .. })),
                 waiters: self.waiters(key),
                 target: pool.counts.target,
-                reserved: if pool.retired || self.draining { 0 } else { reserved },
+                reserved: if pool.retired || self.draining { 0 } else { self.reserved(key) },
                 served: if in_force { lineage.served } else { Served::default() },
                 failing: pool.counts.failing.clone(),
                 retired: pool.retired,
