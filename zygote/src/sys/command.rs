@@ -220,7 +220,16 @@ impl Prepared {
         let mut denied = false;
         let mut step = Step::Execute;
         let mut last = Errno::ENOENT;
+        let searched = self.candidates.len() > 1;
         for candidate in &self.candidates {
+            // A look takes a fifth of what it takes to be refused.
+            // SAFETY: a C string, alive in the suspended parent.
+            if searched && unsafe { libc::access(candidate.as_ptr(), libc::F_OK) } != 0 {
+                last = Errno::last();
+                if matches!(last, Errno::ENOENT | Errno::ENOTDIR) {
+                    continue;
+                }
+            }
             // SAFETY: null-terminated arrays of C strings, all alive in the suspended parent.
             unsafe { libc::execve(candidate.as_ptr(), argv.as_ptr(), env.as_ptr()) };
             last = Errno::last();
