@@ -191,3 +191,118 @@ fn what_a_leases_own_mounts_protect_stays_protected() {
         assert_eq!(write("file"), Ok(()), "the control: the rest was shared to be written");
     }
 }
+
+/// Private places over what a profile shows, wherever that comes from.
+#[test]
+fn what_is_below_a_private_place_of_a_profile_stays_below() {
+    let host = Host::new();
+    let (shared, hidden) = (host.shared.path(), host.hidden.path());
+    let part = shared.join("part");
+    let link = hidden.join("link");
+    std::os::unix::fs::symlink(shared, &link).unwrap();
+    let below_link = link.join("part");
+    let server = Setup::default()
+        .config(&format!(
+            "[profile.around]\nbind = [{shared:?}]\nwritable = [{part:?}]\n\
+             [profile.within]\nbind = [\"{host}:/run/x\"]\nwritable = [\"/var/run\"]\n\
+             [profile.listed]\nroot = \"empty\"\nread_only = [\"/usr\", \"/lib*\", \"/bin\", {part:?}]\n\
+             writable = [{shared:?}]\n\
+             [profile.named]\nbind = [{shared:?}]\nwritable = [{below_link:?}]\n",
+            host = shared.display()
+        ))
+        .start();
+    for (profile, directory, sought) in [
+        ("around", shared, Path::new("part/file")),
+        ("around", Path::new("/"), &part.join("file")),
+        ("within", Path::new("/"), Path::new("run/x/file")),
+        ("listed", Path::new("/"), &part.join("file")),
+        ("named", shared, Path::new("part/file")),
+    ] {
+        let lease = server.client().acquire(LeaseOptions::new().profile(profile)).unwrap();
+        let opened = opened_in(&lease, &[directory.to_str().unwrap()]).pop().unwrap();
+        let read = || open_below(&opened, sought, OFlag::O_RDONLY).map(drop);
+        assert_eq!(read(), Err(Errno::ENOENT), "{profile}, {directory:?}, in its time");
+        lease.release().unwrap();
+        assert_eq!(read(), Err(Errno::ENOENT), "{profile}, {directory:?}, afterwards");
+    }
+    // The control: without the private place it is there.
+    let control = Setup::default().config(&format!("[profile.default]\nbind = [{shared:?}]\n"));
+    let control = control.start();
+    let lease = control.client().lease().unwrap();
+    let opened = opened_in(&lease, &[shared.to_str().unwrap()]).pop().unwrap();
+    lease.release().unwrap();
+    assert!(open_below(&opened, Path::new("part/file"), OFlag::O_WRONLY).is_ok(), "the control");
+}
+
+/// The template was made with what was there then.
+#[test]
+fn what_has_taken_the_place_of_a_private_one_stays_below() {
+    let host = Host::new();
+    let part = host.shared.path().join("part");
+    let config = format!(
+        "[profile.default]\nwritable = [{part:?}]\n[profile.default.pool]\nmin = 0\nlearn = false\n"
+    );
+    let server = Setup::default().config(&config).start();
+    server.client().lease().unwrap().release().unwrap();
+    fs::rename(&part, host.shared.path().join("moved")).unwrap();
+    fs::create_dir(&part).unwrap();
+    fs::write(part.join("file"), "the host's").unwrap();
+    for _ in 0..4 {
+        let lease = server.client().lease().unwrap();
+        let opened = opened_in(&lease, &["/"]).pop().unwrap();
+        let read = || open_below(&opened, &host.part(), OFlag::O_RDONLY).map(drop);
+        assert_eq!(read(), Err(Errno::ENOENT), "in its time");
+        lease.release().unwrap();
+        assert_eq!(read(), Err(Errno::ENOENT), "afterwards");
+    }
+}
+
+/// What is written through a descriptor is written to a layer in the lease's time, and never to what that
+/// covers.
+#[test]
+fn layers_over_a_profiles_own_mounts_stay_above_them() {
+    let host = Host::new();
+    let shared = host.shared.path();
+    let real = shared.join("real");
+    let link = host.stray.path().join("link");
+    fs::create_dir_all(real.join("sub")).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let home = home();
+    let parent = home.parent().unwrap();
+    let mut cases = vec![(link.clone(), real.join("sub"), real.join("sub"))];
+    // Whose home is at the top has it in no directory that could be bound.
+    if parent != Path::new("/") {
+        cases.push((parent.to_owned(), Path::new("/").to_owned(), shared.to_owned()));
+    }
+    for (bind, cwd, written) in cases {
+        let config = format!("[profile.default]\nbind = [{bind:?}]\n");
+        let server = Setup::default().config(&config).start();
+        let lease = server.client().acquire(LeaseOptions::new().cwd(&cwd)).unwrap();
+        let opened = opened_in(&lease, &[written.to_str().unwrap(), "/"]);
+        lease.release().unwrap();
+        let create = OFlag::O_WRONLY | OFlag::O_CREAT;
+        for (directory, file) in
+            [(&opened[0], Path::new("new")), (&opened[1], &written.join("new"))]
+        {
+            let made = open_below(directory, file, create);
+            assert!(!written.join("new").exists(), "{bind:?}: {made:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_lease_covers_in_a_private_place_stays_covered() {
+    let host = Host::new();
+    let shared = host.shared.path();
+    let config = format!("[profile.default]\nbind = [\"{}:/tmp/x\"]\n", shared.display());
+    let server = Setup::default().config(&config).start();
+    let lease = server.client().acquire(LeaseOptions::new().tmpfs("/tmp")).unwrap();
+    let opened = opened_in(&lease, &["/"]).pop().unwrap();
+    let read = || open_below(&opened, Path::new("tmp/x/file"), OFlag::O_RDONLY).map(drop);
+    assert_eq!(read(), Err(Errno::ENOENT), "in its time");
+    lease.release().unwrap();
+    assert_eq!(read(), Err(Errno::ENOENT), "afterwards");
+    let control = server.client().lease().unwrap();
+    let opened = opened_in(&control, &["/"]).pop().unwrap();
+    assert!(open_below(&opened, Path::new("tmp/x/file"), OFlag::O_RDONLY).is_ok(), "the control");
+}

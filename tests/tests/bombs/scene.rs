@@ -113,7 +113,7 @@ impl<'a> Scene<'a> {
     /// With a bystander under this profile.
     pub fn of(server: &'a Server, profile: &str) -> Self {
         let baseline = Baseline::of(server);
-        let before = holdings(server);
+        let before = eventually("templates at rest", || holdings(server));
         let options = LeaseOptions::new().profile(profile).to_owned();
         let lease = baseline.observer().acquire(&options).unwrap();
         let bystander = Bystander::start(lease);
@@ -168,7 +168,7 @@ impl<'a> Scene<'a> {
         drop(bystander);
         baseline.assert_restored();
         eventually("templates that hold what they held", || {
-            (holdings(server) == before).then_some(())
+            (holdings(server)? == before).then_some(())
         });
         eventually("the end of all but templates and inits", || {
             let own = ["zyg-template", "zyg-stock", "zyg-init"]
@@ -214,16 +214,17 @@ impl Bystander {
     }
 }
 
-/// What each template has, once the server is quiet. Its stock of network namespaces may come at
+/// What each template has, unless one is about to clone. Its stock of network namespaces may come at
 /// any time, with a pidfd and a link.
-fn holdings(server: &Server) -> BTreeMap<Pid, Holdings> {
+fn holdings(server: &Server) -> Option<BTreeMap<Pid, Holdings>> {
     let templates = server.processes_named("zyg-template").into_iter();
     let of = |template: Pid| {
         let stocks = server.processes_named("zyg-stock");
         let stocks = Census::numbers_below(template).into_iter().filter(|pid| stocks.contains(pid));
         let descriptors = descriptors_of(template) - 2 * stocks.count();
         let mounts = fs::read_to_string(format!("/proc/{template}/mountinfo")).unwrap();
-        Holdings { descriptors, mounts: mounts.lines().count() }
+        let in_tree = mounts.contains(" - tmpfs zyg ");
+        (!in_tree).then(|| (template, Holdings { descriptors, mounts: mounts.lines().count() }))
     };
-    templates.map(|template| (template, of(template))).collect()
+    templates.map(of).collect()
 }

@@ -189,6 +189,51 @@ fn a_working_directory_in_a_profiles_bind_is_the_bind() {
 }
 
 #[test]
+fn a_profiles_bind_below_a_working_directory_is_the_bind() {
+    let real = tempfile::Builder::new().prefix("zyg-test-").tempdir_in("/tmp").unwrap();
+    let path = real.path().canonicalize().unwrap();
+    let kept = path.join("kept");
+    fs::create_dir(&kept).unwrap();
+    let server = server(&format!("[profile.default]\nbind = [{kept:?}]\n"));
+    let mut run = server.zyg("run");
+    run.args(["--", "sh", "-c", "echo x >kept/file && echo x >lost && cat kept/file lost"]);
+    let output = run.current_dir(&path).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "x\nx\n", "{output:?}");
+    assert!(kept.join("file").exists());
+    assert!(!path.join("lost").exists(), "the control");
+}
+
+#[test]
+fn a_part_of_proc_is_hidden_or_the_profile_refused() {
+    let link = tempfile::tempdir_in(zyg_tests::home()).unwrap();
+    let [version, mounts, file] = ["version", "mounts", "file"].map(|name| link.path().join(name));
+    std::os::unix::fs::symlink("/proc/version", &version).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mounts", &mounts).unwrap();
+    fs::write(&file, "").unwrap();
+    let server = server(&format!(
+        "[profile.named]\nhide = [\"/proc/version\", \"/proc/sys\"]\n[profile.linked]\nhide = [{version:?}]\n\
+         [profile.whole]\nrecycle = \"whole\"\nhide = [\"/proc/version\"]\n\
+         [profile.own]\nhide = [{mounts:?}]\n[profile.bound]\nbind = [\"{}:{}\"]\n",
+        file.display(),
+        mounts.display()
+    ));
+    let seen = "cat /proc/version; ls /proc/sys | wc -l";
+    assert_eq!(printed(&server, "named", seen), "0");
+    for profile in ["linked", "whole"] {
+        assert_eq!(printed(&server, profile, "cat /proc/version"), "", "{profile}");
+    }
+    assert_ne!(printed(&server, "default", "cat /proc/version"), "", "the control");
+    // Which is another one for each process.
+    for profile in ["own", "bound"] {
+        let mut run = server.zyg("run");
+        let output = run.args(["--profile", profile, "--", "echo", "ran"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout), (Some(125), vec![]), "{said}");
+        assert!(said.contains(&mounts.display().to_string()), "{said}");
+    }
+}
+
+#[test]
 fn a_profiles_binds_are_really_written_or_refuse_to_be() {
     let real = tempfile::tempdir_in(zyg_tests::home()).unwrap();
     let path = real.path().display();

@@ -7,19 +7,22 @@
 //!
 //! All of the template's tree is, by the clone. What init mounts over it needs no lock of its own as long
 //! as it covers nothing that the environment does not show: private places and `/proc` cover emptiness
-//! (`template::tree`), and a layer covers its own lower part. A lock costs a tenth of a zygote, so it is
-//! there where more is covered: what a profile hides or protects above such a layer, the controls of the
-//! host, and what a lease mounts.
+//! (`template::tree`), and a layer covers its own lower part, which nobody can write. A lock costs a sixth of
+//! a zygote, so it is there where more may be covered: in profiles with mounts of their own, or with
+//! something hidden or protected above a layer; the controls of the host; and what a lease mounts.
 
 use super::layers::Layers;
 use super::{Setup, setup};
 use crate::failure::At;
-use crate::template::{Late, own_namespace, set_up_network_through, write_id_maps};
+use crate::template::{Late, Layout, own_namespace, set_up_network_through, write_id_maps};
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
+use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use zyg_protocol::message::{Attach, Failure, Network, Recipe, Recycle, Step};
 
 /// Settings of the network, in a procfs, before those of the host are protected.
@@ -79,13 +82,18 @@ impl Lock {
     }
 }
 
+/// Whether what a profile has in its tree may be more than what is seen of it.
+pub(super) fn is_composed(layout: &Layout) -> bool {
+    let Late { binds, hidden, read_only } = &layout.late;
+    let late = !(binds.is_empty() && hidden.is_empty() && read_only.is_empty());
+    late || layout.has_binds
+}
+
 /// Whether a zygote's own mounts must not come off what they cover, or its commands are to have
 /// capabilities in a user namespace that does not own its mounts.
 pub(super) fn is_needed_at_birth(setup: &Setup<'_>) -> bool {
     let Setup { recipe, layout, .. } = setup;
-    let Late { binds, hidden, read_only } = &layout.late;
-    let above_layers = !(binds.is_empty() && hidden.is_empty() && read_only.is_empty());
-    let needed = above_layers
+    let needed = is_composed(layout)
         || recipe.view.root_overlay
         || recipe.confinement.capabilities != 0
         || recipe.network == Network::Own
@@ -93,18 +101,23 @@ pub(super) fn is_needed_at_birth(setup: &Setup<'_>) -> bool {
     needed && recipe.recycle != Recycle::Whole
 }
 
-/// Whether one of these covers a part of another, so that what it covers is no emptiness.
+/// Whether one of these, which are in place, covers a part of another, so that what it covers is no
+/// emptiness.
 pub(super) fn is_needed_for(attach: &[Attach]) -> bool {
     let over = |attach: &Attach| match attach {
-        Attach::Tree { target } | Attach::Tmpfs { target } => Some(target.clone()),
+        Attach::Tree { target } | Attach::Tmpfs { target } => {
+            let path = Path::new(OsStr::from_bytes(target));
+            Some(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
+        }
         Attach::Layer { .. } | Attach::Cover { .. } => None,
     };
+    if attach.len() < 2 {
+        return false;
+    }
     let targets: Vec<_> = attach.iter().filter_map(over).collect();
     targets.iter().enumerate().any(|(place, below)| {
-        targets.iter().enumerate().any(|(other, above)| {
-            let rest = below.strip_prefix(above.as_slice());
-            place != other && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        })
+        let mut others = targets.iter().enumerate();
+        others.any(|(other, above)| place != other && below.starts_with(above))
     })
 }
 

@@ -3,12 +3,12 @@
 use super::layers::Layers;
 use super::{Init, Preparation, Setup, bounded, lock, setup};
 use crate::failure::{At, failure};
-use crate::sys::mount::attach;
+use crate::sys::mount::{attach, copy_tree};
 use crate::template::{c_path, cover_empty};
 use nix::errno::Errno;
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::sethostname;
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -20,12 +20,7 @@ impl Init<'_> {
     /// Prepares the lease, once. After a failure nothing runs here: never less than was asked for.
     pub(super) fn prepare(&mut self, prepare: &Prepare, trees: Vec<OwnedFd>) {
         let done = if self.prepared == Preparation::Open {
-            put_in_place(&mut self.layers, prepare, trees).and_then(|placed| {
-                let hidden = hide_again(&self.setup.recipe.view.hidden, &prepare.attach)?;
-                let covers = placed.covers || hidden || lock::is_needed_for(&prepare.attach);
-                let left = if covers { self.lock_mounts()? } else { None };
-                Ok((placed.read_only, left))
-            })
+            self.mount(prepare, trees)
         } else {
             Err(failure(Step::AttachMount, b"", Errno::EBUSY))
         };
@@ -45,6 +40,29 @@ impl Init<'_> {
         drop(left);
     }
 
+    /// Mounts what the lease asks for. Returns what stays read-only that was to have a layer, and the mount
+    /// namespace that it has left, if it has locked its mounts.
+    fn mount(
+        &mut self,
+        prepare: &Prepare,
+        trees: Vec<OwnedFd>,
+    ) -> Result<(Vec<Bytes>, Option<OwnedFd>), Failure> {
+        let Setup { recipe, layout, .. } = self.setup;
+        let attach = &prepare.attach;
+        let kept = keep_covered(&layout.late.binds, attach)?;
+        let placed = put_in_place(&mut self.layers, prepare, trees)?;
+        for (tree, target) in kept {
+            attach_tree(&tree, target)?;
+        }
+        let hidden = hide_again(&recipe.view.hidden, attach)?;
+        let covers = placed.covers
+            || hidden
+            || lock::is_needed_for(attach)
+            || lock::is_composed(layout) && !attach.is_empty();
+        let left = if covers { self.lock_mounts()? } else { None };
+        Ok((placed.read_only, left))
+    }
+
     /// Has what the lease's own mounts cover stay covered. Returns what it has left for that.
     fn lock_mounts(&mut self) -> Result<Option<OwnedFd>, Failure> {
         let Setup { recipe, identity, .. } = self.setup;
@@ -56,6 +74,32 @@ impl Init<'_> {
         setup::drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
         Ok(Some(left))
     }
+}
+
+/// Copies of the profile's own mounts that lie below a working directory, which is about to cover them.
+fn keep_covered<'a>(
+    binds: &'a [(CString, Bytes)],
+    attach: &[Attach],
+) -> Result<Vec<(OwnedFd, &'a Bytes)>, Failure> {
+    let real = |path: &Bytes| {
+        let path = Path::new(OsStr::from_bytes(path));
+        fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+    };
+    let mut kept = Vec::new();
+    for (_, bind) in binds {
+        let covered = attach.iter().any(|attach| match attach {
+            Attach::Layer { target } | Attach::Cover { target } => {
+                let (bind, cwd) = (real(bind), real(target));
+                bind.starts_with(&cwd) && bind != cwd
+            }
+            Attach::Tree { .. } | Attach::Tmpfs { .. } => false,
+        });
+        if covered {
+            let tree = copy_tree(&c_path(bind, Step::AttachMount)?);
+            kept.push((tree.at_subject(Step::AttachMount, bind)?, bind));
+        }
+    }
+    Ok(kept)
 }
 
 /// How a lease's own mounts are in place.

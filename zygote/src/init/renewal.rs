@@ -118,11 +118,12 @@ impl Init<'_> {
         fcntl(&self.channel, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).at(Step::Sockets)?;
         let Some(ground) = &self.ground else { exit_now(1) };
         ground.enter_anew()?;
-        self.layers = setup::furnish(self.setup, || {
+        let furnished = setup::furnish(self.setup, || {
             // So that numbers tell nothing of the processes that there were.
             let _ = tell(LAST_PID, b"1");
             Ok(())
         })?;
+        self.layers = furnished.layers;
         setup::mount_terminals()?;
         let evidence = evidence()?;
         let renewed = Lifeline::Renewed { renew_us: start.elapsed().as_micros() as u64 };

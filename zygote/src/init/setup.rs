@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, stat, umask};
 use nix::unistd::{sethostname, setsid};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -65,7 +65,7 @@ pub(super) fn run(setup: &Setup<'_>, procfs: OwnedFd) -> Result<Made, Failure> {
     let ground = again.then(|| Ground::keep(procfs.as_fd())).transpose()?;
     drop(procfs);
     let mut lock = None;
-    let mut layers = furnish(setup, || {
+    let Furnished { mut layers, exposed } = furnish(setup, || {
         lock = Lock::new(recipe)?;
         if recipe.network == Network::Own && lock.is_none() {
             // Through a procfs of its own, since in the host's each file would be one more to look
@@ -74,8 +74,8 @@ pub(super) fn run(setup: &Setup<'_>, procfs: OwnedFd) -> Result<Made, Failure> {
         }
         bounds::set(recipe, setup.layout.inotify_of_a_user)
     })?;
-    let lock_it = |lock: &Lock| lock.lock(&mut layers, recipe, inside, setup.identity);
-    let left = lock.as_ref().filter(|_| locked).map(lock_it).transpose()?;
+    let lock_it = |lock: &Lock| lock.lock(&mut layers, recipe, inside, shown);
+    let left = lock.as_ref().filter(|_| locked || exposed).map(lock_it).transpose()?;
     mount_terminals()?;
     drop_privileges(&recipe.confinement).at(Step::DropPrivileges)?;
     if !awaited {
@@ -90,12 +90,19 @@ pub(super) fn run(setup: &Setup<'_>, procfs: OwnedFd) -> Result<Made, Failure> {
     Ok(Made { layers, signals, ground, lock, left })
 }
 
+/// A zygote's mounts, but for its terminals.
+pub(super) struct Furnished {
+    pub layers: Layers,
+    /// Whether a private place covers what is no emptiness.
+    pub exposed: bool,
+}
+
 /// Mounts over the template's tree what is a lease's own but for its terminals, and sets the host name.
 /// What is to be written in /proc is written when it is mounted and nothing of it is protected.
 pub(super) fn furnish(
     setup: &Setup<'_>,
     write_proc: impl FnOnce() -> Result<(), Failure>,
-) -> Result<Layers, Failure> {
+) -> Result<Furnished, Failure> {
     let recipe = setup.recipe;
     let inside = inside(&recipe.authority, setup.identity);
     let view = &recipe.view;
@@ -112,7 +119,9 @@ pub(super) fn furnish(
     if view.root_overlay {
         whole::make_writable(&mut layers)?;
     }
+    let mut exposed = false;
     for private in &setup.layout.private {
+        exposed |= !covers_emptiness(private);
         mount_private(&mut layers, private, inside.0)
             .at_subject(Step::Scratch, private.path.to_bytes())?;
     }
@@ -123,7 +132,12 @@ pub(super) fn furnish(
     if let Some(hostname) = &recipe.hostname {
         sethostname(hostname).at_subject(Step::Hostname, hostname)?;
     }
-    Ok(layers)
+    Ok(Furnished { layers, exposed })
+}
+
+/// Not where somebody has put something else in its place since the template was made.
+fn covers_emptiness(private: &PrivatePath) -> bool {
+    stat(private.path.as_c_str()).is_ok_and(|there| there.st_dev == private.emptiness)
 }
 
 /// Mounts the terminals: last, for its files are those of the user namespace that it is mounted in. It

@@ -31,6 +31,8 @@ pub(crate) struct Late {
     pub read_only: Vec<CString>,
 }
 
+const PROC: &str = "/proc";
+
 /// Where mounts for [`Late::binds`] are kept: below a mount point that each zygote covers.
 const STORE: &str = "/dev/pts";
 
@@ -60,7 +62,12 @@ pub(super) fn place(view: &View, binds: &[OwnedFd]) -> Result<Late, Failure> {
     };
     for (index, (bind, tree)) in view.binds.iter().zip(binds).enumerate() {
         let target = Path::new(OsStr::from_bytes(&bind.target));
-        if anew(target) || anew(&where_it_leads(target)) {
+        let leads = where_it_leads(target);
+        if leads.starts_with(PROC) {
+            // Each zygote has its own, and what would be there of the template's is nobody's.
+            return Err(Errno::EPERM).at_subject(Step::AttachMount, &bind.target);
+        }
+        if anew(target) || anew(&leads) {
             let store = format!("{STORE}/{index}");
             attach_bind(tree, store.as_bytes())?;
             let store = CString::new(store).map_err(|_| Errno::EINVAL).at(Step::AttachMount)?;
@@ -84,14 +91,27 @@ pub(super) fn place(view: &View, binds: &[OwnedFd]) -> Result<Late, Failure> {
             continue;
         }
         let target = c_path(hidden, Step::HostDirectory)?;
-        // A layer would show what was hidden below it.
-        if anew(path) || anew(&leads) {
+        if is_of_a_process(&leads) {
+            return Err(Errno::EPERM).at_subject(Step::HostDirectory, hidden);
+        }
+        // A layer would show what was hidden below it, and /proc is of each zygote's own.
+        if leads.starts_with(PROC) || anew(path) || anew(&leads) {
             late.hidden.push(target);
         } else {
             cover_empty(&target).at_subject(Step::HostDirectory, hidden)?;
         }
     }
     Ok(late)
+}
+
+/// Whether it is a part of /proc that is another one for each process (proc(5)).
+fn is_of_a_process(path: &Path) -> bool {
+    let mut names = path.strip_prefix(PROC).into_iter().flat_map(Path::components);
+    names.next().is_some_and(|name| {
+        let name = name.as_os_str();
+        let is_number = name.as_bytes().iter().all(u8::is_ascii_digit);
+        is_number || name == "self" || name == "thread-self"
+    })
 }
 
 /// The place that an absolute path names, by whatever links that are on the way already.

@@ -50,6 +50,8 @@ pub(crate) struct PrivatePath {
     pub path: CString,
     /// The host's mode for it, sticky bit included.
     pub mode: u32,
+    /// The device of the emptiness that it covers (stat(2)).
+    pub emptiness: u64,
 }
 
 /// What init still has to mount over the tree.
@@ -61,6 +63,8 @@ pub(crate) struct Layout {
     pub read_only: Vec<Bytes>,
     /// What lies in a place that each zygote makes anew, and so has to be put there by each.
     pub late: Late,
+    /// Whether the profile has mounts of its own, wherever.
+    pub has_binds: bool,
     /// What the host allows a user of inotify.
     pub inotify_of_a_user: crate::init::bounds::Inotify,
 }
@@ -100,13 +104,13 @@ impl Layout {
         build_dev(&root, own_dev)?;
         build_sys(&root, recipe.network)?;
         build_proc(&root)?;
-        let private: Vec<PrivatePath> =
+        let mut private: Vec<PrivatePath> =
             private.into_iter().filter_map(|path| mount_point(&root, path)).collect();
         enter(&root)?;
-        let covered = cover_places(&private)?;
         // From here on every path is what it will be for commands, symbolic links on it included.
         let mut late = parts::place(view, &binds)?;
         late.read_only = exceptions;
+        let covered = cover_places(&mut private)?;
         if own_dev {
             make_read_only(c"/dev").at(Step::Dev)?;
         }
@@ -116,6 +120,7 @@ impl Layout {
             layered: Vec::new(),
             read_only: Vec::new(),
             late,
+            has_binds: !binds.is_empty(),
             inotify_of_a_user: crate::init::bounds::inotify_of_a_user()?,
         };
         for path in &view.layered {
@@ -360,16 +365,22 @@ fn replace_proc() -> Result<(), Failure> {
 }
 
 /// Has what is private cover nothing but emptiness. Returns where that took a mount.
-fn cover_places(private: &[PrivatePath]) -> Result<Vec<PathBuf>, Failure> {
+fn cover_places(private: &mut [PrivatePath]) -> Result<Vec<PathBuf>, Failure> {
+    let device = |path: &Path| fs::metadata(path).map(|there| there.dev());
+    let is_empty =
+        |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
     // What is made anew is on one filesystem.
-    let own = fs::metadata("/dev").at_subject(Step::Dev, "/dev")?.dev();
+    let own = device("/dev".as_ref()).at_subject(Step::Dev, "/dev")?;
     let mut covered = Vec::new();
-    for PrivatePath { path, .. } in private {
+    for PrivatePath { path, emptiness, .. } in private {
         let place = Path::new(OsStr::from_bytes(path.to_bytes()));
-        if fs::metadata(place).is_ok_and(|there| there.dev() != own) {
+        // One that is not there lies in another one.
+        let Ok(there) = device(place) else { continue };
+        if there != own || !is_empty(place) {
             parts::cover_empty(path).at_subject(Step::Scratch, path.to_bytes())?;
             covered.push(place.to_owned());
         }
+        *emptiness = device(place).at_subject(Step::Scratch, path.to_bytes())?;
     }
     Ok(covered)
 }
@@ -403,7 +414,7 @@ fn mount_point(root: &Path, (path, mode): (PathBuf, u32)) -> Option<PrivatePath>
         log::warn!("{} cannot be made private: it has no mount point", path.display());
         return None;
     }
-    Some(PrivatePath { path: c_name(&path).ok()?, mode })
+    Some(PrivatePath { path: c_name(&path).ok()?, mode, emptiness: 0 })
 }
 
 /// Makes the new root the root of this mount namespace and lets go of the old one.
