@@ -166,8 +166,8 @@ fn a_wait_in_vain_says_why_nothing_gets_warm() {
     assert_eq!(
         said,
         [
-            "zyg: 8 were asked for: the `max` of profile default and the server's `zygotes_max` allow \
-             no more than 4",
+            "zyg: 8 were asked for: `max` and `quota` of profile default, and `zygotes_max` and `quota` \
+             of the server, allow no more than 4",
             "zyg: 1 of 4 environments of profile default are warm after 50ms: they cannot be built: \
              no namespaces here",
         ]

@@ -34,12 +34,13 @@ def begin():
         write('/proc/self/comm', 'zyg-flees')
         flee()
 named('zyg-fleeing', begin)",
-        "result = 'clean'
+        "result, alone = 'clean', 0  # in one look it may be between two numbers
 for _ in range(200):
     if running('zyg-flees') == 'found':
         result = 'found'
         break
-    if not others():
+    alone = 0 if others() else alone + 1
+    if alone == 8:
         break",
     ),
     residue(
