@@ -5,6 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
@@ -108,6 +109,76 @@ fn told_to_stop_it_ends_what_it_has_started() {
         assert_eq!(bench.told(signal), Some(130));
         assert_eq!(left(directory.path()), [""; 0], "after {signal}");
     }
+}
+
+/// A program that is called as one that is compared: this shell script, which finds in `$0.runs` how often
+/// it has run.
+fn stand_in(directory: &TempDir, name: &str, script: &str) -> PathBuf {
+    let file = directory.path().join(name);
+    let counted = format!("#!/bin/sh\necho >>\"$0.runs\"\nruns=$(wc -l <\"$0.runs\")\n{script}\n");
+    fs::write(&file, counted).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    file
+}
+
+fn path_with(directory: &TempDir) -> String {
+    format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn who_fails_while_it_is_measured_is_given_up_and_told() {
+    let (directory, programs) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    stand_in(&programs, "bwrap", "[ $runs -lt 9 ] || exit 7");
+    stand_in(&programs, "nsjail", "exit 3");
+    let only = ["--quick", "--rounds", "12", "--only", "bwrap, nsjail,acquire", "--json"];
+    let output = bench(&directory, &only).env("PATH", path_with(&programs)).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let has = |name: &str| rows.iter().any(|row| row["name"] == name);
+    assert!(has("acquire") && has("bare_true") && !has("bwrap") && !has("nsjail"), "{rows:?}");
+    let reason = |peer: &str| report["peers"][peer]["unusable"].as_str().unwrap().to_owned();
+    assert!(reason("bwrap").contains("exit status: 7"), "{}", reason("bwrap"));
+    assert!(reason("nsjail").contains("exit status: 3"), "{}", reason("nsjail"));
+    assert_eq!(left(directory.path()), [""; 0]);
+}
+
+#[test]
+fn who_hangs_while_it_is_measured_keeps_nobody_from_stopping() {
+    let (directory, programs) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let hangs = "[ $runs -lt 3 ] || { : >\"$0.hangs\"; sleep 1000; }";
+    let program = stand_in(&programs, "bwrap", hangs);
+    let mut command = bench(&directory, &["--only", "bwrap"]);
+    command.env("PATH", path_with(&programs)).stdout(Stdio::null());
+    let mut child = Endless(command.spawn().unwrap());
+    while !program.with_extension("hangs").exists() {
+        assert_eq!(child.0.try_wait().unwrap(), None);
+        std::thread::yield_now();
+    }
+    assert_eq!(child.told(Signal::SIGTERM), Some(130));
+    assert_eq!(left(directory.path()), [""; 0]);
+    assert_eq!(left(programs.path()).iter().filter(|line| line.contains("/bin/sh")).count(), 0);
+}
+
+#[test]
+fn a_picture_that_does_not_come_about_leaves_no_file() {
+    let directory = TempDir::new().unwrap();
+    let pictures = TempDir::new().unwrap();
+    let picture = pictures.path().join("new.svg");
+    let svg = ["--svg", picture.to_str().unwrap()];
+    let wrong = bench(&directory, &["--only", "wrong"]).args(svg).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(125), "{wrong:?}");
+    assert!(!picture.exists());
+    // One that is there stays.
+    fs::write(&picture, "old").unwrap();
+    let wrong = bench(&directory, &["--only", "wrong"]).args(svg).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(125), "{wrong:?}");
+    assert_eq!(fs::read_to_string(&picture).unwrap(), "old");
+    // What was measured is told even if it cannot be drawn.
+    let full = ["--quick", "--rounds", "9", "--only", "acquire", "--svg", "/dev/full"];
+    let full = bench(&directory, &full).output().unwrap();
+    assert_eq!(full.status.code(), Some(125), "{full:?}");
+    assert!(String::from_utf8_lossy(&full.stdout).contains("seqpacket_rtt"), "{full:?}");
 }
 
 #[test]

@@ -46,8 +46,11 @@ pub enum Verdict {
     NotReached,
     /// The interval holds the limit.
     Close,
-    /// What it is put in relation to has drifted: whatever came out may be the machine's doing.
+    /// What it is put in relation to has drifted, or may have: whatever came out may be the machine's
+    /// doing. Or something came out that cannot be.
     Refused,
+    /// There are too few samples for an interval.
+    TooFew,
     /// A row is missing.
     Unmeasured,
 }
@@ -59,6 +62,7 @@ impl Verdict {
             Self::NotReached => "not reached",
             Self::Close => "too close to tell",
             Self::Refused => "no verdict",
+            Self::TooFew => "too few samples",
             Self::Unmeasured => "not measured",
         }
     }
@@ -91,20 +95,30 @@ impl Goal {
         format!("{sign} {}", self.limit)
     }
 
-    /// Judges by rows of one run; `drifted` tells of those that were not steady.
+    /// The rows that have to have been steady.
+    pub fn relies_on(&self) -> impl Iterator<Item = &'static str> {
+        let floor = super::row::kind(self.of).and_then(|kind| kind.floor);
+        self.to.into_iter().chain(floor)
+    }
+
+    /// Judges by rows of one run; `steady` tells of those that are known to have been.
     pub fn judge<'a>(
         &self,
         row: impl Fn(&str) -> Option<&'a Sorted>,
-        drifted: impl Fn(&str) -> bool,
+        steady: impl Fn(&str) -> bool,
     ) -> Judged {
-        let floor = super::row::kind(self.of).and_then(|kind| kind.floor);
         let measured = row(self.of).and_then(|of| match self.to {
             Some(to) => Some(Ratio::at(of, self.share, row(to)?)),
             None => Some(Ratio::alone(of)),
         });
         let verdict = match measured {
             None => Verdict::Unmeasured,
-            Some(_) if self.to.into_iter().chain(floor).any(drifted) => Verdict::Refused,
+            Some(_) if !self.relies_on().all(steady) => Verdict::Refused,
+            Some(Ratio { low, high, .. }) if !(low.is_finite() && high.is_finite()) => {
+                Verdict::TooFew
+            }
+            // Nothing takes no memory, nor gives any.
+            Some(Ratio { low, .. }) if low <= 0.0 => Verdict::Refused,
             Some(ratio) => self.verdict(ratio),
         };
         Judged { goal: *self, measured, verdict }
@@ -152,7 +166,7 @@ mod tests {
 
     fn judged(goal: &Goal, of: f64, to: f64, drifted: bool) -> Verdict {
         let (of, to) = (spread(of), spread(to));
-        goal.judge(|name| Some(if name == goal.of { &of } else { &to }), |_| drifted).verdict
+        goal.judge(|name| Some(if name == goal.of { &of } else { &to }), |_| !drifted).verdict
     }
 
     #[test]
@@ -187,7 +201,7 @@ mod tests {
     fn only_the_row_that_drifted_takes_its_verdict_away() {
         let goal = ratio("exec_true", "spawn_true", 1.15);
         let row = spread(100.0);
-        let verdict = |drifted| goal.judge(|_| Some(&row), |name| name == drifted).verdict;
+        let verdict = |drifted| goal.judge(|_| Some(&row), |name| name != drifted).verdict;
         assert_eq!(verdict("spawn_true"), Verdict::Refused);
         assert_eq!(verdict("churn_bare"), Verdict::Reached);
     }
@@ -196,9 +210,21 @@ mod tests {
     fn what_was_not_measured_is_neither_reached_nor_not() {
         let goal = ratio("zyg_run_true", "bwrap", 0.45);
         let of = spread(1.0);
-        let judged = goal.judge(|name| (name == goal.of).then_some(&of), |_| false);
+        let judged = goal.judge(|name| (name == goal.of).then_some(&of), |_| true);
         assert_eq!(judged.verdict, Verdict::Unmeasured);
         assert!(judged.json()["measured"].is_null());
+    }
+
+    #[test]
+    fn what_cannot_be_or_comes_of_too_few_samples_is_no_verdict() {
+        let memory = GOALS[8];
+        let verdict = |samples: Vec<f64>| {
+            let of = Sorted::new(samples);
+            memory.judge(|_| Some(&of), |_| true).verdict
+        };
+        assert_eq!(verdict(vec![50.0; 8]), Verdict::Reached);
+        assert_eq!(verdict(vec![50.0; 5]), Verdict::TooFew);
+        assert_eq!(verdict(vec![-20.0, 50.0, 60.0, 60.0, 60.0, 60.0]), Verdict::Refused);
     }
 
     #[test]

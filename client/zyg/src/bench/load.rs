@@ -3,9 +3,9 @@
 
 use super::floors::{Floor, Role};
 use super::interrupt::go_on;
-use super::peers::Peer;
+use super::peers::{Failed, Peer};
 use super::progress::Progress;
-use super::row::{Chosen, Row, kind};
+use super::row::{Chosen, Row, Side, kind};
 use super::rows::{PROGRAM, run_in, spawn};
 use super::server::{Server, Subject};
 use anyhow::Context;
@@ -33,15 +33,15 @@ const BATCH: u32 = 48;
 pub fn take(
     subject: &Subject,
     chosen: &Chosen,
-    peers: &[Rc<Peer>],
+    with: (&[Rc<Peer>], &Failed),
     amount: &Amount,
     progress: &Progress,
 ) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     if chosen.has("churn_bare") {
-        rows.extend(churn(subject, chosen, peers, amount.slices, progress)?);
+        rows.extend(churn(subject, chosen, with, amount.slices, progress)?);
     }
-    if chosen.has_any(&["cycle", "server_cpu"]) {
+    if chosen.has_any(&["cycle", "server_cpu", "clone_exit_cpu"]) {
         rows.extend(cycles(subject, amount.cycles, progress)?);
     }
     rows.retain(|row| chosen.has(row.kind.name));
@@ -59,7 +59,7 @@ type Act<'a> = Box<dyn Fn(usize) -> anyhow::Result<()> + Sync + 'a>;
 fn churn(
     subject: &Subject,
     chosen: &Chosen,
-    peers: &[Rc<Peer>],
+    (peers, failed): (&[Rc<Peer>], &Failed),
     (slices, slice): (usize, Duration),
     progress: &Progress,
 ) -> anyhow::Result<Vec<Row>> {
@@ -81,8 +81,18 @@ fn churn(
     for index in 0..slices {
         progress.show("churn", index, slices);
         for ((_, act), row) in acts.iter().zip(&mut rows) {
+            let peer = row.kind.name.strip_prefix("churn_").filter(|_| row.kind.side == Side::Peer);
+            if peer.is_some_and(|peer| failed.has(peer)) {
+                continue;
+            }
             server.settle()?;
-            row.samples.push(per_second(threads, slice, act)?);
+            let rate = per_second(threads, slice, act);
+            go_on()?;
+            match (rate, peer) {
+                (Ok(rate), _) => row.samples.push(rate),
+                (Err(error), Some(peer)) => failed.note(peer, &error),
+                (Err(error), None) => return Err(error),
+            }
         }
     }
     Ok(rows)
@@ -155,7 +165,8 @@ fn cycles(
 /// of them, and before anything else was measured: none goes meanwhile, and what the kernel keeps of
 /// those that are gone would make the next ones look small.
 pub fn memory(subject: &Subject, zygotes: u32, progress: &Progress) -> anyhow::Result<Row> {
-    const STEPS: u32 = 5;
+    // With fewer than six there is no interval.
+    const STEPS: u32 = 8;
     const FEW: u32 = 4;
     let step = zygotes.div_ceil(STEPS);
     let pool = format!("min = 0, max = {}, learn = false", step * STEPS + 2 * FEW);
@@ -199,7 +210,13 @@ const PARKED_FOR: Duration = Duration::from_secs(300);
 
 /// Has so many more zygotes parked.
 pub fn park(server: &Server, count: u32) -> anyhow::Result<()> {
-    server.client.reserve(None, count, PARKED_FOR)?;
+    let parked: u32 = server.client.status()?.profiles.iter().map(|pool| pool.reserved).sum();
+    let fit = server.client.reserve(None, count, PARKED_FOR)?;
+    anyhow::ensure!(
+        fit >= parked + count,
+        "no more than {fit} environments fit: the limit on descriptors (ulimit -n) bounds how many there \
+         may be"
+    );
     let pause = Duration::from_millis(20);
     server.settle_each(pause, |pool| pool.warm >= pool.target)
 }

@@ -22,6 +22,7 @@ mod rows;
 mod scale;
 mod server;
 mod stats;
+mod watch;
 
 pub use floors::Role;
 
@@ -30,14 +31,16 @@ use crate::cli::Bench;
 use anyhow::Context;
 use interrupt::{EXIT_INTERRUPTED, Interrupted};
 use load::Amount;
+use nix::libc::O_NONBLOCK;
 use noise::Beginning;
-use peers::Peers;
+use peers::{Failed, Peers};
 use progress::Progress;
 use report::Report;
 use row::Chosen;
 use server::Subject;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,7 +50,7 @@ const ROUNDS_QUICK: u32 = 40;
 
 /// Parked zygotes whose memory is measured, unless the user says how many.
 const ZYGOTES: u32 = 1_000;
-const ZYGOTES_QUICK: u32 = 50;
+const ZYGOTES_QUICK: u32 = 240;
 
 /// Measures, and prints what came of it.
 pub fn bench(bench: &Bench) -> anyhow::Result<u8> {
@@ -59,13 +62,7 @@ pub fn bench(bench: &Bench) -> anyhow::Result<u8> {
     let named = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
     let absolute = || Ok::<_, io::Error>((named(&bench.socket)?, named(&bench.svg)?));
     let (socket, svg_file) = absolute().context("failed to find the current directory")?;
-    // Before all that is measured: a picture that cannot be written is worth no minute. What is there
-    // stays until there is another.
-    let writable = svg_file.as_ref().map(|file| {
-        let opened = fs::OpenOptions::new().append(true).create(true).open(file);
-        opened.with_context(|| format!("failed to write {}", file.display()))
-    });
-    let _writable = writable.transpose()?;
+    let picture = svg_file.map(Picture::open).transpose()?;
     // Whatever is run is run there: elsewhere `zyg run` also makes its working directory private.
     std::env::set_current_dir("/").context("failed to change to /")?;
     let subject = Subject { zyg, socket };
@@ -75,11 +72,55 @@ pub fn bench(bench: &Bench) -> anyhow::Result<u8> {
         Err(error) if error.is::<Interrupted>() => return Ok(EXIT_INTERRUPTED),
         measured => measured?,
     };
-    if let Some(file) = &svg_file {
-        fs::write(file, svg).with_context(|| format!("failed to write {}", file.display()))?;
-    }
     std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
+    if let Some(picture) = picture {
+        picture.draw(&svg)?;
+    }
     Ok(EXIT_SUCCESS)
+}
+
+/// Where the picture is to be.
+struct Picture {
+    file: PathBuf,
+    /// Whether the file is there only because it was tried, so that it goes if there is no picture.
+    made: bool,
+}
+
+impl Picture {
+    /// Before all that is measured: a picture that cannot be written is worth no minute. What is there
+    /// stays until there is another.
+    fn open(file: PathBuf) -> anyhow::Result<Self> {
+        let opened = |made| {
+            fs::OpenOptions::new()
+                .append(true)
+                .create_new(made)
+                .custom_flags(O_NONBLOCK)
+                .open(&file)
+        };
+        let made = match opened(true) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                opened(false).map(|_| false)
+            }
+            made => made.map(|_| true),
+        };
+        let made = made.with_context(|| format!("failed to write {}", file.display()))?;
+        Ok(Self { file, made })
+    }
+
+    fn draw(mut self, svg: &str) -> anyhow::Result<()> {
+        fs::write(&self.file, svg)
+            .with_context(|| format!("failed to write {}", self.file.display()))?;
+        self.made = false;
+        Ok(())
+    }
+}
+
+impl Drop for Picture {
+    fn drop(&mut self) {
+        if self.made {
+            let _ = fs::remove_file(&self.file);
+        }
+    }
 }
 
 /// The rows, as text and as a picture.
@@ -88,21 +129,36 @@ fn measure(subject: &Subject, bench: &Bench) -> anyhow::Result<(String, String)>
     let progress = Progress::new();
     let beginning = Beginning::now()?;
     let rounds = bench.rounds.unwrap_or(if bench.quick { ROUNDS_QUICK } else { ROUNDS });
-    let peers = Peers::find(|name| chosen.has_any(&[name, &format!("churn_{name}")]))?;
-    let usable = &peers.usable;
+    let rows_of = |name: &str| [name.to_owned(), format!("churn_{name}")];
+    let mut peers = Peers::find(
+        |name| rows_of(name).iter().any(|row| chosen.has(row)),
+        |name| rows_of(name).iter().any(|row| bench.only.contains(row)),
+        &progress,
+    )?;
+    let (usable, failed) = (peers.usable.clone(), Failed::default());
+    let with = (usable.as_slice(), &failed);
     let turns = (rounds as usize, bench.seed);
     let mut rows = Vec::new();
     if chosen.has("memory") {
         let zygotes = bench.zygotes.unwrap_or(if bench.quick { ZYGOTES_QUICK } else { ZYGOTES });
         rows.push(load::memory(subject, zygotes, &progress)?);
     }
-    rows.extend(rows::take(subject, &chosen, usable, turns, &progress)?);
-    rows.extend(load::take(subject, &chosen, usable, &amount(bench), &progress)?);
+    rows.extend(rows::take(subject, &chosen, with, turns, &progress)?);
+    rows.extend(load::take(subject, &chosen, with, &amount(bench), &progress)?);
     drop(progress);
+    // What a peer has done before it failed says nothing of it.
+    rows.retain(|row| !rows_of_peer(row.kind.name).is_some_and(|peer| failed.has(peer)));
+    peers.give_up(&failed);
     let conditions = beginning.until_now(&rows)?;
     let report = Report::new(rows, conditions, &peers, bench.seed);
     let text = if bench.json { format!("{}\n", report.json()) } else { report.table() };
     Ok((text, plot::svg(report.rows(), &report.machine())))
+}
+
+/// Whose row it is, if it is a peer's.
+fn rows_of_peer(row: &str) -> Option<&str> {
+    let kind = row::kind(row).filter(|kind| kind.side == row::Side::Peer)?;
+    Some(kind.name.strip_prefix("churn_").unwrap_or(kind.name))
 }
 
 /// Nine of each at the least: thirds of fewer say nothing about a drift.

@@ -39,7 +39,7 @@ pub struct Conditions {
     /// Shares of all CPU time: not idle, and taken by the hypervisor for others.
     pub busy: f64,
     pub stolen: f64,
-    /// Each floor and peer, and by which share it has moved from the first third to the last.
+    /// Each floor and peer, and by which share the thirds of its samples are apart.
     pub drifts: Vec<(&'static str, f64)>,
 }
 
@@ -68,6 +68,12 @@ impl Beginning {
 }
 
 impl Conditions {
+    /// Whether it is known of a row that it has not moved too far for a verdict.
+    pub fn is_steady(&self, row: &str) -> bool {
+        let mut drifts = self.drifts.iter();
+        drifts.any(|(name, drift)| *name == row && drift.abs() <= DRIFT_MAX)
+    }
+
     /// Those that have moved too far for a verdict.
     pub fn drifted(&self) -> impl Iterator<Item = (&'static str, f64)> {
         self.drifts.iter().copied().filter(|(_, drift)| drift.abs() > DRIFT_MAX)

@@ -1,22 +1,24 @@
 //! Other programs that isolate, with namespaces as equal to a zygote's as each can make them: user,
 //! pid, mount, net, ipc, uts and cgroup, and a read-only view of the host's files.
 
+use super::interrupt::Interrupted;
+use super::progress::Progress;
 use super::rows::PROGRAM;
-use super::server::ends_within;
+use super::watch::run_watched;
 use anyhow::Context;
-use nix::unistd::Pid;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
-/// How long a peer has for its first run.
-const TRIAL_MAX: Duration = Duration::from_secs(10);
+/// What the directory's name begins with in which the OCI runtimes find what they run.
+const BUNDLE: &str = "zyg-bench-bundle-";
 
 /// In a command line: a name that no other run has.
 const ID: &str = "ID";
@@ -26,6 +28,8 @@ const ID: &str = "ID";
 pub struct Peer {
     pub name: &'static str,
     pub line: Vec<String>,
+    /// What it has not that a zygote has.
+    pub lacks: Option<&'static str>,
     /// How long its trial took.
     pub trial: Duration,
 }
@@ -42,33 +46,81 @@ pub struct Peers {
 impl Peer {
     /// The command as a shell has it.
     pub fn shown(&self) -> String {
-        self.line.join(" ")
+        self.line
+            .iter()
+            .map(|word| if word.contains(BUNDLE) { "DIR" } else { word })
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// Runs it to its end.
     pub fn run(&self) -> anyhow::Result<Duration> {
-        super::rows::spawn(command(&self.line).stdin(Stdio::null()).stdout(Stdio::null()))
+        let mut command = command(&self.line);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let (took, status) = run_watched(&mut command)?;
+        anyhow::ensure!(status.success(), "it worked at first, and then ended with {status}");
+        Ok(took)
     }
 }
 
 impl Peers {
-    /// Tries each that is wanted and found in PATH once.
-    pub fn find(wanted: impl Fn(&str) -> bool) -> anyhow::Result<Self> {
-        let bundle = tempfile::Builder::new().prefix("zyg-bench-").tempdir();
+    /// Tries each that is wanted and found in PATH once. Those that are `asked` for by name and are not
+    /// there are told.
+    pub fn find(
+        wanted: impl Fn(&str) -> bool,
+        asked: impl Fn(&str) -> bool,
+        progress: &Progress,
+    ) -> anyhow::Result<Self> {
+        let bundle = tempfile::Builder::new().prefix(BUNDLE).tempdir();
         let bundle = bundle.context("failed to make a directory")?;
         write_bundle(bundle.path()).context("failed to write a bundle for OCI runtimes")?;
         let mut peers = Self::default();
-        for (name, line) in lines(bundle.path()) {
-            if !wanted(name) || !is_in_path(name) {
+        let lines = lines(bundle.path());
+        for (index, (name, line, lacks)) in lines.iter().enumerate() {
+            if !wanted(name) {
                 continue;
             }
+            if !is_in_path(name) {
+                if asked(name) {
+                    let reason = "it is not in PATH, whose relative parts do not count";
+                    peers.unusable.push((name, reason.to_owned()));
+                }
+                continue;
+            }
+            progress.show("others", index, lines.len());
+            let (line, lacks) = (line.clone(), *lacks);
             match trial(&line) {
-                Ok(trial) => peers.usable.push(Rc::new(Peer { name, line, trial })),
+                Ok(trial) => peers.usable.push(Rc::new(Peer { name, line, lacks, trial })),
+                Err(reason) if reason.is::<Interrupted>() => return Err(reason),
                 Err(reason) => peers.unusable.push((name, format!("{reason:#}"))),
             }
         }
         peers.bundle = Some(bundle);
         Ok(peers)
+    }
+
+    /// Gives those up that have failed while they were measured.
+    pub fn give_up(&mut self, failed: &Failed) {
+        for (name, reason) in failed.0.borrow_mut().drain(..) {
+            self.usable.retain(|peer| peer.name != name);
+            self.unusable.push((name, reason));
+        }
+    }
+}
+
+/// Peers that have failed while they were measured, with the reason: others are measured on.
+#[derive(Debug, Default)]
+pub struct Failed(RefCell<Vec<(&'static str, String)>>);
+
+impl Failed {
+    /// Takes note of it.
+    pub fn note(&self, peer: &'static str, error: &anyhow::Error) {
+        self.0.borrow_mut().push((peer, format!("{error:#}")));
+    }
+
+    /// Whether this one has.
+    pub fn has(&self, peer: &str) -> bool {
+        self.0.borrow().iter().any(|(name, _)| *name == peer)
     }
 }
 
@@ -94,33 +146,29 @@ fn is_in_path(name: &str) -> bool {
 /// Runs it once, and says what it complained about if that failed.
 fn trial(line: &[String]) -> anyhow::Result<Duration> {
     let mut complaint = tempfile::tempfile().context("failed to make a file")?;
-    let start = Instant::now();
-    let mut child = command(line)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(complaint.try_clone()?)
-        .spawn()?;
-    let pidfd = zygote::process_descriptor(Pid::from_raw(child.id() as i32))?;
-    if !ends_within(&pidfd, TRIAL_MAX)? {
-        child.kill()?;
-        child.wait()?;
-        anyhow::bail!("it does not end within {} s", TRIAL_MAX.as_secs());
-    }
-    let status = child.wait()?;
+    let mut command = command(line);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaint.try_clone()?);
+    let (took, status) = run_watched(&mut command)?;
     if status.success() {
-        return Ok(start.elapsed());
+        return Ok(took);
     }
     let mut bytes = Vec::new();
     complaint.seek(SeekFrom::Start(0))?;
     complaint.read_to_end(&mut bytes)?;
     let said = String::from_utf8_lossy(&bytes);
     let first = said.lines().map(str::trim).find(|line| !line.is_empty());
-    anyhow::bail!("{status}: {}", first.unwrap_or("it says nothing"))
+    // It goes to a terminal.
+    let shown = |text: &str| text.replace(|c: char| c.is_control(), "?");
+    anyhow::bail!("{status}: {}", first.map_or("it says nothing".to_owned(), shown))
 }
 
-fn lines(bundle: &Path) -> Vec<(&'static str, Vec<String>)> {
+/// The command line of each, and what it lacks.
+fn lines(bundle: &Path) -> Vec<(&'static str, Vec<String>, Option<&'static str>)> {
     let bundle = bundle.display();
-    let user = if nix::unistd::getuid().is_root() { "" } else { "--user" };
+    let root = nix::unistd::getuid().is_root();
+    let user = if root { "" } else { "--user" };
+    let of_bundle =
+        "DIR has a config.json with the same namespaces and mounts, ID is a new name each time";
     let lines = [
         (
             "unshare",
@@ -128,6 +176,7 @@ fn lines(bundle: &Path) -> Vec<(&'static str, Vec<String>)> {
                 "unshare --user --map-root-user --pid --fork --mount --mount-proc --net --ipc --uts \
                  --cgroup -- {PROGRAM}"
             ),
+            None,
         ),
         (
             "bwrap",
@@ -135,10 +184,12 @@ fn lines(bundle: &Path) -> Vec<(&'static str, Vec<String>)> {
                 "bwrap --unshare-user --unshare-pid --unshare-net --unshare-ipc --unshare-uts \
                  --unshare-cgroup --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp -- {PROGRAM}"
             ),
+            None,
         ),
         (
             "nsjail",
             format!("nsjail --mode o --really_quiet --chroot / --tmpfsmount /tmp -- {PROGRAM}"),
+            None,
         ),
         (
             "firejail",
@@ -146,14 +197,16 @@ fn lines(bundle: &Path) -> Vec<(&'static str, Vec<String>)> {
                 "firejail --quiet --noprofile --net=none --ipc-namespace --hostname=bench \
                  --private-dev --private-tmp --read-only=/ -- {PROGRAM}"
             ),
+            Some("no user and no cgroup namespace"),
         ),
-        ("crun", format!("crun run --bundle {bundle} {ID}")),
-        ("runc", format!("runc run --bundle {bundle} {ID}")),
+        ("crun", format!("crun run --bundle {bundle} {ID}"), Some(of_bundle)),
+        ("runc", format!("runc run --bundle {bundle} {ID}"), Some(of_bundle)),
         (
             "podman",
             format!(
                 "podman run --rm --quiet --network none --read-only --tmpfs /tmp --rootfs / {PROGRAM}"
             ),
+            root.then_some("no user namespace"),
         ),
         (
             "systemd-run",
@@ -162,10 +215,11 @@ fn lines(bundle: &Path) -> Vec<(&'static str, Vec<String>)> {
                  -p PrivateIPC=yes -p ProtectHostname=yes -p PrivateMounts=yes -p PrivateTmp=yes \
                  -p ProtectSystem=strict {PROGRAM}"
             ),
+            Some("no pid and no cgroup namespace"),
         ),
     ];
     let words = |line: String| line.split_whitespace().map(str::to_owned).collect();
-    lines.into_iter().map(|(name, line)| (name, words(line))).collect()
+    lines.into_iter().map(|(name, line, lacks)| (name, words(line), lacks)).collect()
 }
 
 /// What crun and runc run: the same namespaces, and the host's programs and libraries read-only.
@@ -208,7 +262,7 @@ mod tests {
 
     #[test]
     fn every_peer_is_a_row_and_runs_the_same_program() {
-        for (name, line) in lines(Path::new("/bundle")) {
+        for (name, line, _) in lines(Path::new("/bundle")) {
             for row in [name.to_owned(), format!("churn_{name}")] {
                 let kind = super::super::row::kind(&row).unwrap();
                 assert_eq!(kind.side, super::super::row::Side::Peer);

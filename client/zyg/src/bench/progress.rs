@@ -16,7 +16,9 @@ pub struct Progress {
 
 impl Progress {
     pub fn new() -> Self {
-        Self { watched: stderr().is_terminal(), shown: Cell::new(None) }
+        // One that knows no control sequences has no line that could change.
+        let dumb = std::env::var_os("TERM").is_none_or(|kind| kind == "dumb");
+        Self { watched: stderr().is_terminal() && !dumb, shown: Cell::new(None) }
     }
 
     /// Says how far it is, if nothing was said just before.

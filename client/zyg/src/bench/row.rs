@@ -1,5 +1,6 @@
 //! The rows that there are: what each one is called, counted in, and put in relation to.
 
+use super::goals::GOALS;
 use std::fmt;
 
 /// What a row's numbers count.
@@ -122,13 +123,19 @@ impl Chosen {
             return Ok(Self(all().collect()));
         }
         let mut chosen = Vec::new();
-        for name in only {
+        for name in only.iter().map(|name| name.trim()) {
             let Some(kind) = kind(name).filter(|kind| can(&kind.name)) else {
                 let known: Vec<_> = all().collect();
-                anyhow::bail!("there is no row {name:?} here; there are {}", known.join(", "));
+                let reason = match self::kind(name) {
+                    Some(_) => "takes a server of the bench's own",
+                    None => "is no row",
+                };
+                anyhow::bail!("{name:?} {reason}; there are {}", known.join(", "));
             };
             let floor = kind.floor.and_then(self::kind);
             chosen.extend([Some(kind), floor, floor.and_then(|floor| self::kind(floor.floor?))]);
+            let goals = GOALS.iter().filter(|goal| goal.of == name);
+            chosen.extend(goals.map(|goal| goal.to.and_then(self::kind)));
         }
         Ok(Self(chosen.into_iter().flatten().map(|kind: Kind| kind.name).collect()))
     }
@@ -163,7 +170,8 @@ mod tests {
         for name in ["zyg_run_true", "bare_true", "spawn_true"] {
             assert!(chosen.has(name), "{name}");
         }
-        assert!(!chosen.has_any(&["bwrap", "churn"]));
+        assert!(chosen.has("bwrap"), "a goal is in relation to it");
+        assert!(!chosen.has_any(&["unshare", "churn"]));
         assert!(Chosen::new(&[], false).unwrap().has_any(&["bwrap", "nothing"]));
     }
 

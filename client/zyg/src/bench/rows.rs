@@ -4,10 +4,10 @@
 
 use super::floors::{Floor, Role};
 use super::interrupt::go_on;
-use super::peers::Peer;
+use super::peers::{Failed, Peer};
 use super::progress::Progress;
 use super::random::Random;
-use super::row::{Chosen, Row, kind};
+use super::row::{Chosen, Row, Side, kind};
 use super::server::{Server, Subject};
 use anyhow::bail;
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ struct Scene {
 pub fn take(
     subject: &Subject,
     chosen: &Chosen,
-    peers: &[Rc<Peer>],
+    (peers, failed): (&[Rc<Peer>], &Failed),
     (rounds, seed): (usize, u64),
     progress: &Progress,
 ) -> anyhow::Result<Vec<Row>> {
@@ -84,7 +84,7 @@ pub fn take(
         progress.show("rounds", round, WARM_UP + rounds);
         random.shuffle(&mut order);
         for index in &order {
-            scene.turn(round, &mut turns[*index])?;
+            scene.turn(round, &mut turns[*index], failed)?;
         }
     }
     Ok(turns.into_iter().map(|turn| turn.row).collect())
@@ -134,17 +134,25 @@ impl Scene {
     }
 
     /// Takes a sample of the row if it has one in this round.
-    fn turn(&self, round: usize, turn: &mut Turn) -> anyhow::Result<()> {
+    fn turn(&self, round: usize, turn: &mut Turn, failed: &Failed) -> anyhow::Result<()> {
         let counted = round.checked_sub(WARM_UP);
         // A slow row warms up once.
-        if !counted.unwrap_or(round).is_multiple_of(turn.every) {
+        let name = turn.row.kind.name;
+        if !counted.unwrap_or(round).is_multiple_of(turn.every) || failed.has(name) {
             return Ok(());
         }
         self.server.settle()?;
         let taken = (turn.take)(self);
         // What a signal to the terminal has ended is no failure of the row's.
         go_on()?;
-        let us = taken?.as_secs_f64() * 1e6;
+        let us = match taken {
+            Ok(took) => took.as_secs_f64() * 1e6,
+            Err(error) if turn.row.kind.side == Side::Peer => {
+                failed.note(name, &error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         if counted.is_some() {
             turn.row.samples.push(us);
         }

@@ -6,9 +6,11 @@ use super::interrupt::{Interrupted, go_on};
 use super::load::park;
 use super::noise::Beginning;
 use super::progress::Progress;
+use super::row::{Row, kind};
 use super::server::{Server, Subject};
 use super::stats::Sorted;
 use crate::cli::Bench;
+use anyhow::Context;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -62,10 +64,13 @@ pub fn measure(subject: &Subject, bench: &Bench) -> anyhow::Result<(String, Stri
     let beginning = Beginning::now()?;
     let samples = bench.rounds.unwrap_or(if bench.quick { 48 } else { 192 }) as usize;
     let mut curves = Curves::default();
+    let mut floor = alone(subject, samples)?;
     over_zygotes(subject, samples, &mut curves, &progress)?;
     over_clients(subject, samples, &mut curves, &progress)?;
+    floor.extend(alone(subject, samples)?);
     drop(progress);
-    let conditions = beginning.until_now(&[])?;
+    let kind = kind("clone_exit").context("every row has its kind")?;
+    let conditions = beginning.until_now(&[Row { kind, samples: floor }])?;
     let text = if bench.json {
         let whole = json!({
             "version": 1,
@@ -80,6 +85,18 @@ pub fn measure(subject: &Subject, bench: &Bench) -> anyhow::Result<(String, Stri
         format!("{}\n{}; {noise}.\n", curves.table(), conditions.machine())
     };
     Ok((text, curves.chart(&conditions.machine()).svg()))
+}
+
+/// Clones into fresh namespaces while nothing is parked, before all and after all: whether the machine has
+/// stayed what it was.
+fn alone(subject: &Subject, samples: usize) -> anyhow::Result<Vec<f64>> {
+    let cloner = Floor::start(&subject.zyg, Role::Clone)?;
+    let mut times = Vec::new();
+    for _ in 0..samples.div_ceil(4) {
+        times.push(cloner.clones(true, 1)?.wall.as_secs_f64() * 1e6);
+        go_on()?;
+    }
+    Ok(times)
 }
 
 fn over_zygotes(
@@ -103,7 +120,8 @@ fn over_zygotes(
             if error.is::<Interrupted>() {
                 return Err(error);
             }
-            let warm = server.client.status()?.profiles.first().map_or(0, |pool| pool.warm);
+            let pools = server.client.status()?.profiles;
+            let warm: u32 = pools.iter().map(|pool| pool.warm).sum();
             curves.stopped.push(format!("zygotes: stopped at {warm} of {size}: {error:#}"));
             return Ok(());
         }
@@ -203,7 +221,8 @@ impl Point {
     fn json(&self) -> Value {
         let us = |sorted: &Sorted| {
             let [p50, p99] = [0.5, 0.99].map(|share| sorted.quantile(share));
-            json!({ "p50": p50, "p99": p99 })
+            let (low, high) = sorted.interval(0.5);
+            json!({ "p50": p50, "p99": p99, "p50_low": low, "p50_high": high })
         };
         let building = self.building.as_ref();
         json!({
@@ -272,6 +291,7 @@ impl Curves {
                 .collect(),
         };
         let acquire: Of = |point| Some(point.acquire.quantile(0.5));
+        let tail: Of = |point| Some(point.acquire.quantile(0.99));
         let server: Of = |point| Some(point.server);
         let (zygotes, clients) = (&self.zygotes, &self.clients);
         let series = vec![
@@ -285,8 +305,10 @@ impl Curves {
                 Some(point.building.as_ref()?.destroy.quantile(0.5))
             }),
             curve(zygotes, "acquire (zygotes)", "#1f6fb4", Style::Dotted, acquire),
+            curve(zygotes, "acquire p99 (zygotes)", "#8e5bb5", Style::Dotted, tail),
             curve(zygotes, "server CPU (zygotes)", "#2a9d5c", Style::Dotted, server),
             curve(clients, "acquire (clients)", "#1f6fb4", Style::Dashed, acquire),
+            curve(clients, "acquire p99 (clients)", "#8e5bb5", Style::Dashed, tail),
             curve(clients, "server CPU (clients)", "#2a9d5c", Style::Dashed, server),
         ];
         let all = series.iter().flat_map(|series| &series.points).map(|(_, value)| *value);
@@ -300,7 +322,9 @@ impl Curves {
         let axis = |label: &str, range| Axis { label: label.to_owned(), range };
         Chart {
             title: "What one more environment costs".to_owned(),
-            subtitle: format!("{machine}; medians; server CPU for an acquire and its release"),
+            subtitle: format!(
+                "{machine}; medians but for p99; server CPU for an acquire and its release"
+            ),
             x: axis("parked zygotes, or open connections", (1.0, 10_000.0)),
             y: axis("µs", range),
             series,

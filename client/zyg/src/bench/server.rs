@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -148,7 +148,8 @@ impl Server {
             if pools != before {
                 (before, since) = (pools, Instant::now());
             } else if since.elapsed() > STUCK {
-                bail!("the pool does not get warm: {:?}", before.first());
+                let stuck = before.iter().find(|pool| !(quiet(pool) && warm(pool)));
+                bail!("{}", stuck.map_or("nothing moves".to_owned(), standstill));
             }
             go_on()?;
             sleep(pause);
@@ -170,6 +171,15 @@ impl Server {
         let own = self.own.as_ref().context("another's server does not tell its CPU time")?;
         Ok(own.process.pid())
     }
+}
+
+/// What a pool has come to that does not go on.
+fn standstill(pool: &PoolStatus) -> String {
+    format!(
+        "profile {} does not come to rest: {} of {} are warm, {} leased, {} being built, {} ending; too low \
+         a limit on descriptors (ulimit -n) or processes (ulimit -u) can be why",
+        pool.name, pool.warm, pool.target, pool.leased, pool.spawning, pool.dying
+    )
 }
 
 fn configuration(pools: &[(&str, &str)]) -> String {
@@ -246,14 +256,6 @@ fn ticks(pid: Pid, field: usize) -> anyhow::Result<Duration> {
 /// A pidfd whose process is of no interest, to be passed as a grant passes one.
 pub fn own_pidfd() -> anyhow::Result<OwnedFd> {
     zygote::process_descriptor(Pid::this()).context("failed to open a pidfd")
-}
-
-/// Waits until a process has ended, this long at most; whether it has.
-pub fn ends_within(pidfd: impl AsFd, longest: Duration) -> anyhow::Result<bool> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let timeout = PollTimeout::try_from(longest).unwrap_or(PollTimeout::MAX);
-    let mut polled = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    Ok(poll(&mut polled, timeout).context("failed to wait for a process")? > 0)
 }
 
 #[cfg(test)]

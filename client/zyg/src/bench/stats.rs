@@ -5,14 +5,19 @@
 #[derive(Debug, Clone, Default)]
 pub struct Sorted(Vec<f64>);
 
-/// The standard normal distribution's 97.5 % quantile: what lies within it on both sides is 95 %.
-const Z95: f64 = 1.96;
+/// What may lie beyond each end of an interval: 95 % lie within.
+const TAIL: f64 = 0.025;
 
 impl Sorted {
     /// Sorts them.
     pub fn new(mut samples: Vec<f64>) -> Self {
         samples.sort_by(f64::total_cmp);
         Self(samples)
+    }
+
+    /// The samples as something else.
+    pub fn map(&self, act: impl Fn(f64) -> f64) -> Self {
+        Self::new(self.0.iter().copied().map(act).collect())
     }
 
     /// How many there are.
@@ -28,14 +33,41 @@ impl Sorted {
         low + (high - low) * place.fract()
     }
 
-    /// The 95 % confidence interval of a quantile, from the ranks that a binomial distribution
-    /// leaves (Conover, Practical Nonparametric Statistics, section 3.2): no assumption about how
-    /// the samples are distributed. Few samples leave no rank beyond the least and the largest, and
-    /// then those are its ends.
+    /// The confidence interval of a quantile, 95 % at the least, from the ranks that a binomial
+    /// distribution leaves (Conover, Practical Nonparametric Statistics, section 3.2): no assumption
+    /// about how the samples are distributed. An end for which there are too few samples is infinite:
+    /// a median takes six, a 99th percentile 368.
     pub fn interval(&self, share: f64) -> (f64, f64) {
-        let reach = Z95 * (share * (1.0 - share) / self.0.len().max(1) as f64).sqrt();
-        (self.quantile(share - reach), self.quantile(share + reach))
+        let count = self.0.len();
+        let (mut below, mut above) = (0, 0);
+        // `below` and `above` samples lie left of the quantile no more often than that.
+        let mut sum = 0.0;
+        for (successes, probability) in binomial(count, share).enumerate() {
+            sum += probability;
+            if sum <= TAIL {
+                below = successes + 1;
+            }
+            if sum >= 1.0 - TAIL {
+                above = successes + 1;
+                break;
+            }
+        }
+        let low = below.checked_sub(1).map_or(f64::NEG_INFINITY, |rank| self.0[rank]);
+        let high = above.checked_sub(1).and_then(|rank| self.0.get(rank).copied());
+        (low, high.unwrap_or(f64::INFINITY))
     }
+}
+
+/// How probable each number of successes is, of so many trials of which each succeeds with this
+/// probability. By logarithms: of many trials none is less probable than there are numbers for.
+fn binomial(trials: usize, share: f64) -> impl Iterator<Item = f64> {
+    let odds = (share / (1.0 - share)).ln();
+    let none = trials as f64 * (1.0 - share).ln();
+    let rest = (0..trials).scan(none, move |at, successes| {
+        *at += ((trials - successes) as f64 / (successes + 1) as f64).ln() + odds;
+        Some(at.exp())
+    });
+    std::iter::once(none.exp()).chain(rest)
 }
 
 /// A quantile of one row in units of another row's median, with the widest interval that the two
@@ -70,17 +102,19 @@ impl Ratio {
     }
 }
 
-/// By which share the median of the last third of samples, in the order in which they were taken,
-/// is above (or, negative, below) that of the first; `None` for fewer than nine, whose thirds say
-/// nothing.
+/// By which share the medians of thirds of the samples, in the order in which they were taken, are apart:
+/// a later one above (or, negative, below) an earlier one, of the two that are the farthest apart; `None`
+/// for fewer than nine samples, whose thirds say nothing.
 pub fn drift(in_order: &[f64]) -> Option<f64> {
     let third = in_order.len() / 3;
     if third < 3 {
         return None;
     }
     let median = |samples: &[f64]| Sorted::new(samples.to_vec()).quantile(0.5);
-    let (first, last) = (median(&in_order[..third]), median(&in_order[in_order.len() - third..]));
-    Some(last / first - 1.0)
+    let rest = in_order.len() - third;
+    let thirds = [&in_order[..third], &in_order[third..rest], &in_order[rest..]].map(median);
+    let pairs = [(0, 1), (0, 2), (1, 2)].map(|(early, late)| thirds[late] / thirds[early] - 1.0);
+    pairs.into_iter().max_by(|a, b| a.abs().total_cmp(&b.abs()))
 }
 
 #[cfg(test)]
@@ -98,7 +132,7 @@ mod tests {
         assert_eq!(sorted.quantile(0.5), 2.5);
         assert_eq!(sorted.quantile(1.0), 4.0);
         assert!(Sorted::default().quantile(0.5).is_nan());
-        assert!(Sorted::default().interval(0.5).0.is_nan());
+        assert_eq!(Sorted::default().interval(0.5), (f64::NEG_INFINITY, f64::INFINITY));
     }
 
     #[test]
@@ -110,16 +144,27 @@ mod tests {
             (high - low) / f64::from(count)
         };
         for share in [0.5, 0.9, 0.99] {
-            assert!(width(1000, share) < width(10, share), "{share}");
+            assert!(width(5000, share) < width(500, share), "{share}");
         }
     }
 
-    /// Of 1,000 samples the median's 95 % interval goes from the 469th to the 532nd (Conover's
-    /// table by the normal approximation).
+    /// Those of the median of a few samples are in every table of the sign test: of 10 samples the
+    /// second and the ninth. Of 1,001 they are the 470th and the 532nd, by the normal approximation.
     #[test]
     fn an_interval_has_the_ranks_of_the_binomial_distribution() {
-        let (low, high) = ascending(1001).interval(0.5);
-        assert!((low - 469.0).abs() < 1.0 && (high - 531.0).abs() < 1.0, "{low} {high}");
+        let infinite = (f64::NEG_INFINITY, f64::INFINITY);
+        for (count, ends) in [
+            (5, infinite),
+            (6, (0.0, 5.0)),
+            (9, (1.0, 7.0)),
+            (10, (1.0, 8.0)),
+            (1001, (469.0, 531.0)),
+        ] {
+            assert_eq!(ascending(count).interval(0.5), ends, "{count}");
+        }
+        assert_eq!(ascending(367).interval(0.99).1, f64::INFINITY);
+        assert_eq!(ascending(368).interval(0.99).1, 367.0);
+        assert!(ascending(20_000).interval(0.5).1.is_finite(), "of many there are ranks as well");
     }
 
     #[test]
@@ -132,7 +177,7 @@ mod tests {
             low <= median && median <= high
         });
         let covered = covers.count();
-        assert!((930..=980).contains(&covered), "{covered} of 1000");
+        assert!((945..=985).contains(&covered), "{covered} of 1000");
     }
 
     #[test]
@@ -152,13 +197,16 @@ mod tests {
     }
 
     #[test]
-    fn drift_is_of_the_last_third_against_the_first() {
-        let mut samples = vec![100.0; 10];
-        samples.extend([500.0; 10]);
-        samples.extend([130.0; 10]);
-        assert!((drift(&samples).unwrap() - 0.3).abs() < 1e-9);
-        samples.reverse();
-        assert!((drift(&samples).unwrap() + 0.3 / 1.3).abs() < 1e-9);
+    fn drift_is_between_the_thirds_that_are_farthest_apart() {
+        let of = |thirds: [f64; 3]| drift(&thirds.map(|third| [third; 10]).concat()).unwrap();
+        for (thirds, apart) in [
+            ([100.0, 110.0, 130.0], 0.3),
+            ([130.0, 110.0, 100.0], 100.0 / 130.0 - 1.0),
+            ([100.0, 500.0, 100.0], 4.0),
+            ([100.0, 100.0, 100.0], 0.0),
+        ] {
+            assert!((of(thirds) - apart).abs() < 1e-9, "{thirds:?}");
+        }
         assert_eq!(drift(&[1.0; 8]), None);
     }
 }
