@@ -95,10 +95,9 @@ impl Goal {
         format!("{sign} {}", self.limit)
     }
 
-    /// The rows that have to have been steady.
-    pub fn relies_on(&self) -> impl Iterator<Item = &'static str> {
-        let floor = super::row::kind(self.of).and_then(|kind| kind.floor);
-        self.to.into_iter().chain(floor)
+    /// The row that has to have been steady.
+    pub fn relies_on(&self) -> Option<&'static str> {
+        self.to.or_else(|| super::row::kind(self.of)?.floor)
     }
 
     /// Judges by rows of one run; `steady` tells of those that are known to have been.
@@ -113,7 +112,7 @@ impl Goal {
         });
         let verdict = match measured {
             None => Verdict::Unmeasured,
-            Some(_) if !self.relies_on().all(steady) => Verdict::Refused,
+            Some(_) if !self.relies_on().is_none_or(steady) => Verdict::Refused,
             Some(Ratio { low, high, .. }) if !(low.is_finite() && high.is_finite()) => {
                 Verdict::TooFew
             }

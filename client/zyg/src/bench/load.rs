@@ -165,8 +165,8 @@ fn cycles(
 /// of them, and before anything else was measured: none goes meanwhile, and what the kernel keeps of
 /// those that are gone would make the next ones look small.
 pub fn memory(subject: &Subject, zygotes: u32, progress: &Progress) -> anyhow::Result<Row> {
-    // With fewer than six there is no interval.
-    const STEPS: u32 = 8;
+    // As many as it takes for an interval that one step does not decide.
+    const STEPS: u32 = 10;
     const FEW: u32 = 4;
     let step = zygotes.div_ceil(STEPS);
     let pool = format!("min = 0, max = {}, learn = false", step * STEPS + 2 * FEW);

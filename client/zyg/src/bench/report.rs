@@ -138,7 +138,7 @@ impl Report {
     /// Whether a goal is about what was measured in relation to this row.
     fn judges_by(&self, row: &str) -> bool {
         let measured = self.goals.iter().filter(|judged| judged.measured.is_some());
-        measured.flat_map(|judged| judged.goal.relies_on()).any(|to| to == row)
+        measured.filter_map(|judged| judged.goal.relies_on()).any(|to| to == row)
     }
 
     fn write_peers(&self, text: &mut String) {
