@@ -203,6 +203,68 @@ fn a_profiles_bind_below_a_working_directory_is_the_bind() {
     assert!(!path.join("lost").exists(), "the control");
 }
 
+/// Wherever the bind is put in place: by the template, by each environment over the home directory, or in
+/// a tree that is writable as a whole.
+#[test]
+fn a_private_place_inside_a_profiles_bind_is_private() {
+    let real = tempfile::tempdir_in(zyg_tests::home()).unwrap();
+    let (path, inner) = (real.path(), real.path().join("inner"));
+    fs::create_dir(&inner).unwrap();
+    fs::write(inner.join("theirs"), "").unwrap();
+    let bind = format!("bind = [{path:?}]\n");
+    let server = server(&format!(
+        "[profile.early]\n{bind}writable = [\"/tmp\", {inner:?}]\n\
+         [profile.late]\n{bind}writable = [\"/tmp\", \"~\", {inner:?}]\n\
+         [profile.whole]\n{bind}root_overlay = true\nwritable = [\"/tmp\", {inner:?}]\n\
+         [profile.shared]\n{bind}"
+    ));
+    let script = format!("cd {}; ls; echo >ours; ls", inner.display());
+    for profile in ["early", "late", "whole"] {
+        assert_eq!(printed(&server, profile, &script), "ours", "{profile}");
+        assert!(!inner.join("ours").exists(), "{profile}");
+    }
+    assert_eq!(printed(&server, "shared", &script), "theirs\nours\ntheirs", "the control");
+    assert!(inner.join("ours").exists(), "the control");
+}
+
+#[test]
+fn what_is_hidden_or_read_only_stays_so_below_what_a_client_binds() {
+    let real = tempfile::tempdir_in(zyg_tests::home()).unwrap();
+    let [shut, part, link, file] =
+        ["shut", "part", "link", "file"].map(|name| real.path().join(name));
+    fs::create_dir(&shut).unwrap();
+    fs::create_dir(&part).unwrap();
+    fs::write(&file, "theirs").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    // A private place must be a directory, and one that is none hides nothing.
+    let server = server(&format!(
+        "[profile.default]\nhide = [{shut:?}, {link:?}]\nread_only = [{part:?}]\n\
+         writable = [\"/tmp\", \"~\", {file:?}]\n"
+    ));
+    let run = |name: &str, script: &str| {
+        let mut run = server.zyg("run");
+        run.arg("--bind").arg(real.path()).arg("--bind").arg(real.path().join(name));
+        run.args(["--", "sh", "-c", &format!("cd {}; {script}", real.path().display())]);
+        run.status().unwrap().success()
+    };
+    assert!(!run(".", "echo >part/file"), "read-only");
+    assert!(run("part", "echo >part/file"), "the control: asked for by its name");
+    // What comes there later is as hidden as what is there.
+    let script = "echo >later; until test -e seen; do :; done; test -z \"$(ls shut)\"";
+    let hidden = std::thread::scope(|scope| {
+        let looks = scope.spawn(|| run(".", script));
+        zyg_tests::eventually("a command that waits", || {
+            real.path().join("later").exists().then_some(())
+        });
+        fs::write(shut.join("new"), "").unwrap();
+        fs::write(real.path().join("seen"), "").unwrap();
+        looks.join().unwrap()
+    });
+    assert!(hidden);
+    assert!(run("shut", "test -e shut/new"), "the control: asked for by its name");
+    assert_eq!(printed(&server, "default", &format!("cat {}", link.display())), "");
+}
+
 #[test]
 fn a_part_of_proc_is_hidden_or_the_profile_refused() {
     let link = tempfile::tempdir_in(zyg_tests::home()).unwrap();

@@ -4,7 +4,7 @@ use super::layers::Layers;
 use super::{Init, Preparation, Setup, bounded, lock, setup};
 use crate::failure::{At, failure};
 use crate::sys::mount::{attach, copy_tree};
-use crate::template::{c_path, cover_empty};
+use crate::template::{Layout, c_path, cover_empty};
 use nix::errno::Errno;
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::sethostname;
@@ -12,9 +12,9 @@ use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use zyg_protocol::message::{Attach, Bytes, Failure, FromInit, Prepare, Step};
+use zyg_protocol::message::{Attach, Bytes, Failure, FromInit, Prepare, Recipe, Step};
 
 impl Init<'_> {
     /// Prepares the lease, once. After a failure nothing runs here: never less than was asked for.
@@ -54,7 +54,7 @@ impl Init<'_> {
         for (tree, target) in kept {
             attach_tree(&tree, target)?;
         }
-        let hidden = hide_again(&recipe.view.hidden, attach)?;
+        let hidden = hide_again(recipe, layout, attach)?;
         let covers = placed.covers
             || hidden
             || lock::is_needed_for(attach)
@@ -152,10 +152,11 @@ fn put_in_place(
     Ok(Placed { read_only, covers })
 }
 
-/// Has what is to look empty look so again where one of these has brought it in with what is around it.
-/// Whether one has. What a client has asked to see there by its very name is to be seen.
-fn hide_again(hidden: &[Bytes], attach: &[Attach]) -> Result<bool, Failure> {
-    let path = |bytes: &Bytes| fs::canonicalize(OsStr::from_bytes(bytes));
+/// Has what is to look empty, and what is to be read-only, look and be so again where one of these has
+/// brought it in with what is around it. Whether one has. What a client has asked to see there by its very
+/// name is to be seen.
+fn hide_again(recipe: &Recipe, layout: &Layout, attach: &[Attach]) -> Result<bool, Failure> {
+    let path = |bytes: &[u8]| fs::canonicalize(OsStr::from_bytes(bytes));
     let shown = |attach: &Attach| match attach {
         Attach::Tree { target } | Attach::Layer { target } | Attach::Cover { target } => {
             path(target).ok()
@@ -163,30 +164,24 @@ fn hide_again(hidden: &[Bytes], attach: &[Attach]) -> Result<bool, Failure> {
         Attach::Tmpfs { .. } => None,
     };
     let shown: Vec<PathBuf> = attach.iter().filter_map(shown).collect();
-    let mut again = false;
-    for name in hidden.iter().filter(|_| !shown.is_empty()) {
-        let Ok(real) = path(name) else { continue };
+    let brought_in = |name: &[u8]| {
+        let Ok(real) = path(name) else { return false };
         // By the name as well: it may be a link that leads elsewhere.
         let named = Path::new(OsStr::from_bytes(name));
         let below = |path: &Path, shown: &Path| path.starts_with(shown) && path != shown;
-        let brought_in = shown.iter().any(|shown| below(&real, shown) || below(named, shown));
-        if brought_in && !looks_empty(&real) {
-            cover_empty(&c_path(name, Step::HostDirectory)?)
-                .at_subject(Step::HostDirectory, name)?;
-            again = true;
-        }
+        let asked_for = shown.contains(&real);
+        !asked_for && shown.iter().any(|shown| below(&real, shown) || below(named, shown))
+    };
+    let mut again = false;
+    for name in recipe.view.hidden.iter().filter(|name| brought_in(name)) {
+        cover_empty(&c_path(name, Step::HostDirectory)?).at_subject(Step::HostDirectory, name)?;
+        again = true;
+    }
+    for name in layout.late.read_only.iter().filter(|name| brought_in(name.to_bytes())) {
+        setup::protect(name).at_subject(Step::HostDirectory, name.to_bytes())?;
+        again = true;
     }
     Ok(again)
-}
-
-/// Whether a path looks as [`cover_empty`] leaves it.
-fn looks_empty(path: &Path) -> bool {
-    let Ok(there) = fs::metadata(path) else { return true };
-    if there.is_dir() {
-        fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
-    } else {
-        there.file_type().is_char_device()
-    }
 }
 
 pub(super) fn attach_tree(tree: &OwnedFd, target: &Bytes) -> Result<(), Failure> {

@@ -110,25 +110,33 @@ pub(super) fn furnish(
     mount_proc().at(Step::Proc)?;
     write_proc()?;
     if recipe.recycle == Recycle::Whole {
-        protect(&[PID_MAX]).at(Step::Proc)?;
+        protect(PID_MAX).at(Step::Proc)?;
     }
     if is_root_outside(setup) {
-        protect(&HOST_CONTROLS).at(Step::Proc)?;
+        HOST_CONTROLS.into_iter().try_for_each(protect).at(Step::Proc)?;
     }
     let mut layers = Layers::create(view.tmp_bytes, view.tmp_inodes).at(Step::Scratch)?;
     if view.root_overlay {
         whole::make_writable(&mut layers)?;
     }
     let mut exposed = false;
-    for private in &setup.layout.private {
+    let (late, early): (Vec<_>, Vec<_>) =
+        setup.layout.private.iter().partition(|private| private.late);
+    for private in early {
         exposed |= !covers_emptiness(private);
-        mount_private(&mut layers, private, inside.0)
-            .at_subject(Step::Scratch, private.path.to_bytes())?;
+        mount_private(&mut layers, private, inside.0)?;
     }
     for path in &setup.layout.layered {
         layers.cover(path).at_subject(Step::Home, path.to_bytes())?;
     }
-    finish_view(&setup.layout.late, &kept)?;
+    for (kept, target) in &kept {
+        attach_tree(kept, target)?;
+    }
+    // Over what is the host's there: where a profile has mounts of its own, all are locked.
+    for private in late {
+        mount_private(&mut layers, private, inside.0)?;
+    }
+    finish_view(&setup.layout.late)?;
     if let Some(hostname) = &recipe.hostname {
         sethostname(hostname).at_subject(Step::Hostname, hostname)?;
     }
@@ -160,27 +168,22 @@ fn keep_binds(late: &Late) -> Result<Vec<(OwnedFd, Bytes)>, Failure> {
         .collect()
 }
 
-/// Puts in place what lies over the zygote's own layers.
-fn finish_view(late: &Late, kept: &[(OwnedFd, Bytes)]) -> Result<(), Failure> {
-    for (kept, target) in kept {
-        attach_tree(kept, target)?;
-    }
+/// Hides and protects what lies over the zygote's own layers.
+fn finish_view(late: &Late) -> Result<(), Failure> {
     for path in &late.hidden {
         cover_empty(path).at_subject(Step::HostDirectory, path.to_bytes())?;
     }
     for path in &late.read_only {
-        let protected = match sys::mount::copy_tree(path) {
-            Ok(tree) => sys::mount::set_attributes(tree.as_fd(), sys::mount::attr::RDONLY)
-                .and_then(|()| sys::mount::attach(tree.as_fd(), path)),
-            Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(errno),
-        };
-        protected.at_subject(Step::HostDirectory, path.to_bytes())?;
+        protect(path).at_subject(Step::HostDirectory, path.to_bytes())?;
     }
     Ok(())
 }
 
-fn mount_private(layers: &mut Layers, private: &PrivatePath, uid: u32) -> Result<(), Errno> {
+fn mount_private(layers: &mut Layers, private: &PrivatePath, uid: u32) -> Result<(), Failure> {
+    show_private(layers, private, uid).at_subject(Step::Scratch, private.path.to_bytes())
+}
+
+fn show_private(layers: &mut Layers, private: &PrivatePath, uid: u32) -> Result<(), Errno> {
     let piece = layers.make_directory(Mode::from_bits_truncate(private.mode))?;
     if private.path.as_c_str() == c"/run" {
         // What login would have made there (pam_systemd(8)), and what /var/lock points to.
@@ -201,19 +204,16 @@ fn mount_proc() -> Result<(), Errno> {
     mount(Some("proc"), "/proc", Some("proc"), PLAIN | MsFlags::MS_NOEXEC, None::<&str>)
 }
 
-/// Makes parts of /proc read-only.
-fn protect(parts: &[&CStr]) -> Result<(), Errno> {
-    for path in parts {
-        match sys::mount::copy_tree(path) {
-            Ok(tree) => {
-                sys::mount::set_attributes(tree.as_fd(), sys::mount::attr::RDONLY)?;
-                sys::mount::attach(tree.as_fd(), path)?;
-            }
-            Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno),
+/// Makes what is there read-only, with all below it.
+pub(super) fn protect(path: &CStr) -> Result<(), Errno> {
+    match sys::mount::copy_tree(path) {
+        Ok(tree) => {
+            sys::mount::set_attributes(tree.as_fd(), sys::mount::attr::RDONLY)?;
+            sys::mount::attach(tree.as_fd(), path)
         }
+        Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno),
     }
-    Ok(())
 }
 
 /// Init keeps its capabilities over its own namespaces; nothing that it executes gets any.

@@ -33,6 +33,14 @@ pub(crate) struct Late {
 
 const PROC: &str = "/proc";
 
+impl Late {
+    /// Whether a path lies in one of the binds.
+    pub(super) fn has_within(&self, path: &Path) -> bool {
+        let target = |target: &Bytes| where_it_leads(Path::new(OsStr::from_bytes(target)));
+        self.binds.iter().any(|(_, bind)| path.starts_with(target(bind)))
+    }
+}
+
 /// Where mounts for [`Late::binds`] are kept: below a mount point that each zygote covers.
 const STORE: &str = "/dev/pts";
 
@@ -52,8 +60,8 @@ pub(super) fn exceptions(view: &View) -> Vec<CString> {
 }
 
 /// Puts the profile's own mounts and hidden places into the tree, which is the root by now; those
-/// that lie where each zygote has something of its own are left to it.
-pub(super) fn place(view: &View, binds: &[OwnedFd]) -> Result<Late, Failure> {
+/// that lie where each zygote has something of its own are left to it. `private` is what is private.
+pub(super) fn place(view: &View, binds: &[OwnedFd], private: &[&CStr]) -> Result<Late, Failure> {
     let mut late = Late::default();
     let anew = |path: &Path| {
         let places = view.private.iter().chain(&view.layered);
@@ -65,7 +73,8 @@ pub(super) fn place(view: &View, binds: &[OwnedFd]) -> Result<Late, Failure> {
         let leads = where_it_leads(target);
         if leads.starts_with(PROC) {
             // Each zygote has its own, and what would be there of the template's is nobody's.
-            return Err(Errno::EPERM).at_subject(Step::AttachMount, &bind.target);
+            let subject = [&bind.target, &b", which leads into /proc"[..]].concat();
+            return Err(Errno::EINVAL).at_subject(Step::AttachMount, subject);
         }
         if anew(target) || anew(&leads) {
             let store = format!("{STORE}/{index}");
@@ -76,8 +85,8 @@ pub(super) fn place(view: &View, binds: &[OwnedFd]) -> Result<Late, Failure> {
             attach_bind(tree, &bind.target)?;
         }
     }
-    let in_any = |path: &Path, places: &[Bytes]| {
-        places.iter().any(|place| path.starts_with(OsStr::from_bytes(place)))
+    let is_private = |path: &Path| {
+        private.iter().any(|place| path.starts_with(OsStr::from_bytes(place.to_bytes())))
     };
     let bound = |path: &Path| {
         let target = |bind: &ViewBind| where_it_leads(Path::new(OsStr::from_bytes(&bind.target)));
@@ -86,13 +95,14 @@ pub(super) fn place(view: &View, binds: &[OwnedFd]) -> Result<Late, Failure> {
     for hidden in &view.hidden {
         let path = Path::new(OsStr::from_bytes(hidden));
         let leads = where_it_leads(path);
-        if in_any(&leads, &view.private) && !bound(&leads) {
+        if is_private(&leads) && !bound(&leads) {
             // There is nothing of the host's.
             continue;
         }
         let target = c_path(hidden, Step::HostDirectory)?;
         if is_of_a_process(&leads) {
-            return Err(Errno::EPERM).at_subject(Step::HostDirectory, hidden);
+            let subject = [hidden, &b", which each process has of its own in /proc"[..]].concat();
+            return Err(Errno::EINVAL).at_subject(Step::HostDirectory, subject);
         }
         // A layer would show what was hidden below it, and /proc is of each zygote's own.
         if leads.starts_with(PROC) || anew(path) || anew(&leads) {

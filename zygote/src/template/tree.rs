@@ -18,7 +18,7 @@ use crate::sys::mount::{attach, attr, copy_tree, make_read_only, new_procfs, set
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -52,6 +52,8 @@ pub(crate) struct PrivatePath {
     pub mode: u32,
     /// The device of the emptiness that it covers (stat(2)).
     pub emptiness: u64,
+    /// Whether it lies in a mount of the profile's that init puts in place.
+    pub late: bool,
 }
 
 /// What init still has to mount over the tree.
@@ -108,8 +110,12 @@ impl Layout {
             private.into_iter().filter_map(|path| mount_point(&root, path)).collect();
         enter(&root)?;
         // From here on every path is what it will be for commands, symbolic links on it included.
-        let mut late = parts::place(view, &binds)?;
+        let places: Vec<&CStr> = private.iter().map(|private| private.path.as_c_str()).collect();
+        let mut late = parts::place(view, &binds, &places)?;
         late.read_only = exceptions;
+        for PrivatePath { path, late: is_late, .. } in &mut private {
+            *is_late = late.has_within(Path::new(OsStr::from_bytes(path.to_bytes())));
+        }
         let covered = cover_places(&mut private)?;
         if own_dev {
             make_read_only(c"/dev").at(Step::Dev)?;
@@ -414,7 +420,7 @@ fn mount_point(root: &Path, (path, mode): (PathBuf, u32)) -> Option<PrivatePath>
         log::warn!("{} cannot be made private: it has no mount point", path.display());
         return None;
     }
-    Some(PrivatePath { path: c_name(&path).ok()?, mode, emptiness: 0 })
+    Some(PrivatePath { path: c_name(&path).ok()?, mode, emptiness: 0, late: false })
 }
 
 /// Makes the new root the root of this mount namespace and lets go of the old one.
