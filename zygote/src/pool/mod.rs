@@ -187,10 +187,9 @@ impl Policy {
     /// there is room.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
-        // So that the next deadline is at once: there may be room now.
-        self.touched.extend(self.pools.keys().next());
-        // And what a batch wants may be more than there may ever be.
-        self.touched.extend(self.waiters.first_batches().map(|(_, pool)| pool));
+        // There may be room now, another number may be reserved, and what a batch wants may be more than
+        // there may ever be.
+        self.touched.extend(self.pools.keys());
     }
 
     /// Whether there are as many zygotes as there may be, none of which is on its way or going.
