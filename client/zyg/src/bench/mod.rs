@@ -147,7 +147,7 @@ fn measure(subject: &Subject, bench: &Bench) -> anyhow::Result<(String, String)>
     rows.extend(load::take(subject, &chosen, with, &amount(bench), &progress)?);
     drop(progress);
     // What a peer has done before it failed says nothing of it.
-    rows.retain(|row| !rows_of_peer(row.kind.name).is_some_and(|peer| failed.has(peer)));
+    rows.retain(|row| !peer_of(row.kind.name).is_some_and(|peer| failed.has(peer)));
     peers.give_up(&failed);
     let conditions = beginning.until_now(&rows)?;
     let report = Report::new(rows, conditions, &peers, bench.seed);
@@ -156,7 +156,7 @@ fn measure(subject: &Subject, bench: &Bench) -> anyhow::Result<(String, String)>
 }
 
 /// Whose row it is, if it is a peer's.
-fn rows_of_peer(row: &str) -> Option<&str> {
+fn peer_of(row: &str) -> Option<&str> {
     let kind = row::kind(row).filter(|kind| kind.side == row::Side::Peer)?;
     Some(kind.name.strip_prefix("churn_").unwrap_or(kind.name))
 }
