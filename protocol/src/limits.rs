@@ -1,7 +1,7 @@
 //! Every bound of the wire, each with its unit in its name and its reason beside it.
 
 /// Version of the wire. A peer that speaks another one is refused before its body is looked at.
-pub const WIRE_VERSION: u16 = 5;
+pub const WIRE_VERSION: u16 = 6;
 
 /// Bytes of one message, header included. Well below the smallest default socket buffer
 /// (`net.core.wmem_default`, 212,992 bytes), so that a message that fits always can be sent.

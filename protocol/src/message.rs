@@ -16,12 +16,14 @@
 
 mod command;
 mod failure;
+mod fate;
 mod plain;
 mod recipe;
 mod strings;
 
 pub use command::{Exec, ExitStatus, FromInit, Prepare, Rlimit, Scope, ToInit, TtySize, Usage};
 pub use failure::{Failure, Step};
+pub use fate::{Fate, Fates};
 pub use plain::plain_text;
 pub use recipe::{
     Authority, Confinement, FromTemplate, Lifeline, Network, Recipe, Recycle, Root, Slices,
@@ -425,6 +427,8 @@ pub struct PoolStatus {
     pub retired: bool,
     /// Leases granted so far.
     pub served: Served,
+    /// What became of what these leases have had.
+    pub fates: Fates,
     /// Why zygotes cannot be built at present, if so.
     pub failing: Option<String>,
 }

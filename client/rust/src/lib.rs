@@ -59,6 +59,6 @@ pub use stdio::Stdio;
 pub use zyg_protocol::codec::EncodeError;
 pub use zyg_protocol::limits::ACQUIRES_MAX;
 pub use zyg_protocol::message::{
-    ColdReason, Denial, Failure, LeaseId, PoolStatus, Refusal, Rlimit, Scope, Served, Start,
-    Status, Step, TtySize, Usage,
+    ColdReason, Denial, Failure, Fate, Fates, LeaseId, PoolStatus, Refusal, Rlimit, Scope, Served,
+    Start, Status, Step, TtySize, Usage,
 };

@@ -3,8 +3,8 @@
 use crate::cli::Status;
 use crate::connect::{find, unserved};
 use crate::{EXIT_SUCCESS, print};
-use serde_json::json;
-use zygote_client::PoolStatus;
+use serde_json::{Map, json};
+use zygote_client::{Fate, PoolStatus};
 
 /// Asks the server and prints what it says. Starts none: a server that is not there has no pools.
 pub fn status(status: &Status) -> anyhow::Result<u8> {
@@ -42,8 +42,49 @@ fn row(pool: &PoolStatus) -> serde_json::Value {
         "generation": pool.generation,
         "retired": pool.retired,
         "served": { "warm": pool.served.warm, "cold": pool.served.cold },
+        "networks": fates(pool, "network"),
+        "environments": fates(pool, "environment"),
         "failing": pool.failing,
     })
+}
+
+/// What became of what leases have had: used again, or destroyed, and why.
+fn fates(pool: &PoolStatus, of: &str) -> serde_json::Value {
+    let (mut told, mut destroyed) = (Map::new(), Map::new());
+    for fate in Fate::ALL {
+        let (what, why) = words(fate);
+        if what == of {
+            let uses = matches!(why, "recycled" | "kept");
+            let counts = if uses { &mut told } else { &mut destroyed };
+            counts.insert(why.to_owned(), pool.fates.of(fate).into());
+        }
+    }
+    told.insert("destroyed".to_owned(), destroyed.into());
+    told.into()
+}
+
+/// What met a fate, and what that is called.
+fn words(fate: Fate) -> (&'static str, &'static str) {
+    let (network, environment) = ("network", "environment");
+    match fate {
+        Fate::NetworkRecycled => (network, "recycled"),
+        Fate::NetworkKept => (network, "kept"),
+        Fate::NetworkWithSockets => (network, "sockets"),
+        Fate::NetworkWithTraffic => (network, "traffic"),
+        Fate::NetworkChanged => (network, "changed"),
+        Fate::NetworkUnseen => (network, "unseen"),
+        Fate::NetworkUnused => (network, "unused"),
+        Fate::NetworkInExcess => (network, "in_excess"),
+        Fate::ZygoteRecycled => (environment, "recycled"),
+        Fate::ZygoteNotRenewed => (environment, "not_renewed"),
+        Fate::ZygoteWithProcesses => (environment, "processes"),
+        Fate::ZygoteWithMounts => (environment, "mounts"),
+        Fate::ZygoteWithNamespaces => (environment, "namespaces"),
+        Fate::ZygoteInOtherCgroup => (environment, "cgroup"),
+        Fate::ZygoteWithOtherInit => (environment, "init"),
+        Fate::ZygoteWithNetwork => (environment, "network"),
+        Fate::ZygoteUnseen => (environment, "unseen"),
+    }
 }
 
 /// The table of a human reader: what hardly ever is has a column only when it is.
@@ -132,5 +173,24 @@ mod tests {
             (&told["reserved"], &told["generation"], &told["retired"], &told["quarantined"]),
             (&json!(3), &json!(2), &json!(true), &json!(0))
         );
+    }
+
+    #[test]
+    fn each_fate_is_told_once() {
+        let fates = Fate::ALL.into_iter().zip(1..).collect();
+        let told = row(&PoolStatus { fates, ..pool("p") });
+        let (networks, environments) = (&told["networks"], &told["environments"]);
+        assert_eq!(
+            (&networks["recycled"], &networks["destroyed"]["in_excess"]),
+            (&json!(1), &json!(8))
+        );
+        assert_eq!(
+            (&environments["recycled"], &environments["destroyed"]["unseen"]),
+            (&json!(9), &json!(17))
+        );
+        let counted = [networks, environments].map(|of| {
+            of["destroyed"].as_object().unwrap().len() + of.as_object().unwrap().len() - 1
+        });
+        assert_eq!(counted, [8, 9]);
     }
 }

@@ -1,6 +1,6 @@
 //! Between the server, its templates and their zygotes: what to prepare, and what has come of it.
 
-use super::{Bytes, Failure, Rlimit};
+use super::{Bytes, Failure, Fates, Rlimit};
 use serde::{Deserialize, Serialize};
 
 /// Server → template.
@@ -236,6 +236,8 @@ pub enum FromTemplate {
         /// Its slot.
         slot: u64,
     },
+    /// What became of what leases have had, since this was told last. Nobody has asked for it.
+    Became(Fates),
 }
 
 /// Server → init, over the lifeline. End of file there means: kill everything.

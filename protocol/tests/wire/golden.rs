@@ -7,7 +7,7 @@ use serde::forward_to_deserialize_any;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use zyg_protocol::message::{
-    Attach, ColdReason, Denial, ExitStatus, FromInit, FromTemplate, Lifeline, Mount, Network,
+    Attach, ColdReason, Denial, ExitStatus, Fate, FromInit, FromTemplate, Lifeline, Mount, Network,
     Recycle, Refusal, Reply, Request, Root, Scope, Start, Step, ToInit, ToTemplate, ToZygote,
 };
 
@@ -106,6 +106,7 @@ fn every_variant_of_every_enum_has_golden_bytes() {
         variants_of::<Lifeline>(),
         variants_of::<ToZygote>(),
         variants_of::<Recycle>(),
+        variants_of::<Fate>(),
     ];
     let samples = samples::all();
     for name in enums.into_iter().flatten() {
@@ -116,6 +117,12 @@ fn every_variant_of_every_enum_has_golden_bytes() {
     }
 }
 
+#[test]
+fn all_fates_are_each_of_them() {
+    let all: Vec<_> = Fate::ALL.iter().map(|fate| format!("Fate::{fate:?}")).collect();
+    assert_eq!(variants_of::<Fate>(), all);
+}
+
 /// The list of enums above is written by hand; this keeps it whole.
 #[test]
 fn every_enum_of_the_vocabulary_is_among_those_with_golden_bytes() {
@@ -123,6 +130,7 @@ fn every_enum_of_the_vocabulary_is_among_those_with_golden_bytes() {
         include_str!("../../src/message.rs"),
         include_str!("../../src/message/command.rs"),
         include_str!("../../src/message/failure.rs"),
+        include_str!("../../src/message/fate.rs"),
         include_str!("../../src/message/recipe.rs"),
     );
     let own = include_str!("golden.rs");

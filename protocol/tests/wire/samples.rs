@@ -4,9 +4,9 @@ use std::fmt::Debug;
 use zyg_protocol::codec::{DecodeError, Message, decode, encode};
 use zyg_protocol::message::{
     Acquire, Attach, Authority, Bytes, ColdReason, Confinement, Denial, Exec, ExitStatus, Failure,
-    FromInit, FromTemplate, Granted, LeaseId, Lifeline, Mount, Network, PoolStatus, Prepare,
-    Recipe, Recycle, Refusal, Reply, Request, Rlimit, Root, Scope, Served, Slices, Start, Status,
-    Step, Strings, ToInit, ToTemplate, ToZygote, Tree, TtySize, Usage, View, ViewBind,
+    Fate, Fates, FromInit, FromTemplate, Granted, LeaseId, Lifeline, Mount, Network, PoolStatus,
+    Prepare, Recipe, Recycle, Refusal, Reply, Request, Rlimit, Root, Scope, Served, Slices, Start,
+    Status, Step, Strings, ToInit, ToTemplate, ToZygote, Tree, TtySize, Usage, View, ViewBind,
 };
 
 /// A message whose type is forgotten.
@@ -153,6 +153,7 @@ fn replies(samples: &mut Samples) {
         generation: 2,
         retired: true,
         served: Served { warm: 70_000, cold: 5 },
+        fates: Fates::from_iter([(Fate::NetworkRecycled, 60_000), (Fate::NetworkWithTraffic, 9)]),
         failing: Some("no user namespaces".into()),
     };
     let profiles = vec![pool, PoolStatus::default()];
@@ -365,6 +366,12 @@ fn templates(samples: &mut Samples) {
     samples.add("FromTemplate::OpenFailed", failed);
     samples.add("FromTemplate::Inspected", FromTemplate::Inspected { slot: 5 });
     samples.add("FromTemplate::InDoubt", FromTemplate::InDoubt { slot: 5 });
+    let fates = Fate::ALL.into_iter().zip(1..).collect();
+    samples.add("FromTemplate::Became", FromTemplate::Became(fates));
+    for fate in Fate::ALL {
+        let became = FromTemplate::Became(Fates::from_iter([(fate, 300)]));
+        samples.add(format!("Fate::{fate:?}"), became);
+    }
 }
 
 fn lifelines(samples: &mut Samples) {

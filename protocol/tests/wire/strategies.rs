@@ -3,11 +3,12 @@
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 use zyg_protocol::message::{
     Acquire, Attach, Authority, Bytes, ColdReason, Confinement, Denial, Exec, ExitStatus, Failure,
-    FromInit, FromTemplate, Granted, LeaseId, Lifeline, Mount, Network, PoolStatus, Prepare,
-    Recipe, Recycle, Refusal, Reply, Request, Rlimit, Root, Scope, Served, Slices, Start, Status,
-    Step, Strings, ToInit, ToTemplate, ToZygote, Tree, TtySize, Usage, View, ViewBind,
+    Fate, Fates, FromInit, FromTemplate, Granted, LeaseId, Lifeline, Mount, Network, PoolStatus,
+    Prepare, Recipe, Recycle, Refusal, Reply, Request, Rlimit, Root, Scope, Served, Slices, Start,
+    Status, Step, Strings, ToInit, ToTemplate, ToZygote, Tree, TtySize, Usage, View, ViewBind,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -103,11 +104,15 @@ fn refusal() -> impl Strategy<Value = Refusal> {
     ]
 }
 
+fn fates() -> impl Strategy<Value = Fates> {
+    vec((select(&Fate::ALL[..]), any::<u64>()), 0..5).prop_map(Fates::from_iter)
+}
+
 fn pool_status() -> impl Strategy<Value = PoolStatus> {
     let pool = (text(), any::<u32>(), any::<(u32, bool)>(), option::of(text()));
     let zygotes = any::<(u32, u32, u32, u32, u32)>();
-    let others = (any::<(u32, u32, u32)>(), any::<(u64, u64)>());
-    (pool, zygotes, others).prop_map(|(pool, zygotes, (others, served))| {
+    let others = (any::<(u32, u32, u32)>(), any::<(u64, u64)>(), fates());
+    (pool, zygotes, others).prop_map(|(pool, zygotes, (others, served, fates))| {
         let (name, uid, (generation, retired), failing) = pool;
         let (warm, leased, spawning, dying, quarantined) = zygotes;
         let (waiters, target, reserved) = others;
@@ -126,6 +131,7 @@ fn pool_status() -> impl Strategy<Value = PoolStatus> {
             generation,
             retired,
             served,
+            fates,
             failing,
         }
     })
@@ -281,6 +287,7 @@ pub fn from_template() -> impl Strategy<Value = FromTemplate> {
             .prop_map(|(ticket, failure)| FromTemplate::OpenFailed { ticket, failure }),
         any::<u64>().prop_map(|slot| FromTemplate::Inspected { slot }),
         any::<u64>().prop_map(|slot| FromTemplate::InDoubt { slot }),
+        fates().prop_map(FromTemplate::Became),
     ]
 }
 

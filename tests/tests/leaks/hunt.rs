@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use zyg_tests::{Probe, Server, Setup, eventually, is_root, skip};
-use zygote_client::{Client, Lease, LeaseOptions};
+use zygote_client::{Client, Fate, Lease, LeaseOptions};
 
 const HELPERS: &str = include_str!("helpers.py");
 const PORTRAIT: &str = include_str!("portrait.py");
@@ -271,13 +271,9 @@ impl Hunt {
         self.looked
     }
 
-    /// How often a zygote was used again, by what the template has logged.
-    pub fn used_again(&self) -> usize {
-        let log = self.server.log();
-        let mut tallies = log.lines().filter_map(|line| {
-            line.split_once("zygotes: ")?.1.split_once(" used again")?.0.parse().ok()
-        });
-        tallies.next_back().unwrap_or_default()
+    /// How often a zygote was used again.
+    pub fn used_again(&self) -> u64 {
+        self.server.pool().fates.of(Fate::ZygoteRecycled)
     }
 
     /// How often each slot was filled, by what the server has logged.

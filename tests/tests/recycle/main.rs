@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::net::UnixListener;
 use zyg_tests::{PATIENCE, Probe, Server, Setup, eventually};
-use zygote_client::{Client, LeaseOptions};
+use zygote_client::{Client, Fate, LeaseOptions};
 
 const STOCK: &str = "zyg-stock";
 
@@ -332,17 +332,18 @@ fn what_is_held_is_lost_with_its_holder_and_missed_by_nobody() {
 fn what_became_of_each_is_told() {
     let fixture = Fixture::start("");
     fixture.until_one_is_used_again();
-    let last = || {
-        let log = fixture.server.log();
-        log.lines().rfind(|line| line.contains("made ahead")).unwrap_or_default().to_owned()
-    };
-    assert!(!last().contains(" 0 recycled"), "{}", last());
-    assert!(last().contains(" 0 for traffic"), "{}", last());
+    let counted = |fate| fixture.server.pool().fates.of(fate);
+    eventually("one that is counted", || (counted(Fate::NetworkRecycled) > 0).then_some(()));
+    assert_eq!(counted(Fate::NetworkWithTraffic), 0);
+    // It is judged when the next one is ordered.
     eventually("a count of traffic", || {
         fixture.cookie_after(
             "a datagram",
             "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))",
         );
-        (!last().contains(" 0 for traffic")).then_some(())
+        (counted(Fate::NetworkWithTraffic) > 0).then_some(())
     });
+    for never in [Fate::NetworkKept, Fate::NetworkUnseen, Fate::ZygoteRecycled] {
+        assert_eq!(counted(never), 0, "{never:?}");
+    }
 }

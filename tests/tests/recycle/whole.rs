@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::process::Command;
 use zyg_protocol::message::{Exec, FromInit, Request, Strings, ToInit};
 use zyg_tests::{Raw, bytes_of, eventually, wait_readable};
-use zygote_client::LeaseOptions;
+use zygote_client::{Fate, LeaseOptions, PoolStatus};
 
 /// One zygote at a time, so that each lease has the one of the lease before, if it is used again.
 const ONE: &str = "[profile.default]\nrecycle = \"whole\"\npool = { min = 1, max = 1 }\n";
@@ -37,12 +37,15 @@ impl Fixture {
         self.init()
     }
 
-    /// The latest count of what became of zygotes, as the template has told it.
-    fn counted(&self, what: &str) -> u64 {
-        let log = self.server.log();
-        let line = log.lines().rfind(|line| line.contains(" used again; destroyed")).unwrap_or("");
-        let (before, _) = line.split_once(what).unwrap_or((" 0 ", ""));
-        before.trim().rsplit(' ').next().unwrap().parse().unwrap()
+    /// How many zygotes met a fate, as the status has it when it has one for each lease.
+    fn counted(&self, fate: Fate) -> u64 {
+        let told = || {
+            let PoolStatus { fates, served, .. } = self.server.pool();
+            let counts = fates.iter().filter(|(fate, _)| *fate >= Fate::ZygoteRecycled);
+            let counted = counts.map(|(_, count)| count).sum::<u64>();
+            (counted == served.warm + served.cold).then_some(fates)
+        };
+        eventually("a fate for each lease", told).of(fate)
     }
 }
 
@@ -67,15 +70,23 @@ fn it_is_used_again_if_nothing_is_left_and_never_otherwise() {
 fn why_one_was_not_used_again_is_counted_and_told() {
     let fixture = Fixture::start(ONE);
     fixture.settle();
-    let (again, network) = (fixture.counted("used again"), fixture.counted("for their network"));
+    let again = fixture.counted(Fate::ZygoteRecycled);
+    let network = fixture.counted(Fate::ZygoteWithNetwork);
     assert!(again > 0);
     assert!(!fixture.is_used_again(
         "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))"
     ));
-    assert_eq!(fixture.counted("for their network"), network + 1);
-    assert!(fixture.counted("used again") >= again);
-    for never in ["for processes left", "for other mounts", "for the same namespaces", "unseen"] {
-        assert_eq!(fixture.counted(never), 0, "{never}");
+    assert_eq!(fixture.counted(Fate::ZygoteWithNetwork), network + 1);
+    assert_eq!(fixture.counted(Fate::ZygoteRecycled), again);
+    let never = [
+        Fate::ZygoteNotRenewed,
+        Fate::ZygoteWithProcesses,
+        Fate::ZygoteWithMounts,
+        Fate::ZygoteWithNamespaces,
+        Fate::ZygoteUnseen,
+    ];
+    for fate in never {
+        assert_eq!(fixture.counted(fate), 0, "{fate:?}");
     }
 }
 
@@ -99,13 +110,13 @@ const ATTEMPTS: [(&str, &str, &str); 4] = [
 fn one_whose_init_was_changed_is_not_used_again() {
     let fixture = Fixture::start(ONE);
     for (name, [program, arguments @ ..]) in CHANGES {
-        let (init, before) = (fixture.settle(), fixture.counted("for another init"));
+        let (init, before) = (fixture.settle(), fixture.counted(Fate::ZygoteWithOtherInit));
         let mut change = Command::new(program);
         let change = change.args(arguments).arg(init.to_string()).output().unwrap();
         assert!(change.status.success(), "{name}: {change:?}");
         fixture.act("");
         assert_ne!(fixture.init(), init, "used again after {name}");
-        assert_eq!(fixture.counted("for another init"), before + 1, "{name}");
+        assert_eq!(fixture.counted(Fate::ZygoteWithOtherInit), before + 1, "{name}");
     }
     let init = fixture.settle();
     for (name, code, outcome) in ATTEMPTS {

@@ -13,7 +13,7 @@ use std::ops::{Index, IndexMut};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
-use zyg_protocol::message::{LeaseId, Recipe, Recycle};
+use zyg_protocol::message::{Fates, LeaseId, Recipe, Recycle};
 
 /// Orders that may wait for a template that is busy: one for each slot that a pool may have, twice.
 const TEMPLATE_OUTBOX_MAX: usize = 1 << 18;
@@ -106,6 +106,8 @@ pub(super) struct Entry {
     pub template: Option<Key>,
     /// Why the latest template could not be used.
     pub template_error: Option<String>,
+    /// What has become of what its leases have had.
+    pub fates: Fates,
 }
 
 /// What a pool is made from.
@@ -231,6 +233,7 @@ impl Pools {
             _reserved: reserved,
             template: None,
             template_error: None,
+            fates: Fates::default(),
         };
         self.entries.insert(pool, entry);
         Ok(pool)

@@ -14,7 +14,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 use std::os::fd::{AsFd, OwnedFd};
 use zyg_protocol::codec::{decode, encode};
-use zyg_protocol::message::{Lifeline, Recycle, ToTemplate, ToZygote};
+use zyg_protocol::message::{Fate, Lifeline, Recycle, ToTemplate, ToZygote};
 use zyg_protocol::socket::{borrow, pair, send};
 
 /// Descriptors by which a template looks at a zygote.
@@ -37,7 +37,7 @@ impl Server {
     pub(super) fn recycle(&mut self, slot: SlotKey, next: SlotKey) {
         let Some(key) = self.pools.rename(slot, next) else { return self.gone(next) };
         if self.is_orphan(key) {
-            return self.not_again(next);
+            return self.not_renewed(next);
         }
         let Some(pool) = self.pools.zygotes.get(key).map(|zygote| zygote.pool) else { return };
         let rename = ToTemplate::Rename { slot: slot.0, next: next.0 };
@@ -61,7 +61,7 @@ impl Server {
             }
             (told, _) => {
                 log::debug!("slot {:#x} is not used again: {told:?}", next.0);
-                self.not_again(next);
+                self.not_renewed(next);
             }
         }
     }
@@ -93,7 +93,7 @@ impl Server {
             Ok(end) => reported.end = Some(end),
             Err(errno) => {
                 log::error!("{NO_DESCRIPTOR}: {errno}");
-                self.not_again(slot);
+                self.not_renewed(slot);
                 return true;
             }
         }
@@ -131,6 +131,7 @@ impl Server {
             // What rides along has no room just now: as one of which nobody can say anything.
             Err(error @ (WireError::Crowded | WireError::Copy(_))) => {
                 log::debug!("slot {:#x} cannot be inspected: {error}", slot.0);
+                self.count_unrenewed(slot);
                 if let Some(parent) = self.pools.zygotes.get(key).map(|zygote| zygote.parent) {
                     self.inspected(parent, slot, false);
                 }
@@ -170,6 +171,19 @@ impl Server {
 
     fn not_again(&mut self, slot: SlotKey) {
         self.tell(Event::RecycleRefused { slot });
+    }
+
+    /// The same for one that its template has no say in.
+    fn not_renewed(&mut self, slot: SlotKey) {
+        self.count_unrenewed(slot);
+        self.not_again(slot);
+    }
+
+    /// Counts one of which no template will tell what has become of it.
+    pub(super) fn count_unrenewed(&mut self, slot: SlotKey) {
+        if let Some(pool) = self.pools.zygote(slot).map(|zygote| zygote.pool) {
+            self.pools[pool].fates.count(Fate::ZygoteNotRenewed);
+        }
     }
 
     /// Gives up the template of a zygote, which reads nothing any more.

@@ -27,6 +27,7 @@ impl Server {
                 generation: entry.generation,
                 retired: counts.retired,
                 served: Served { warm: counts.served.warm, cold: counts.served.cold },
+                fates: entry.fates.clone(),
                 failing: counts.failing,
             }
         });
@@ -39,8 +40,11 @@ impl Server {
     }
 }
 
-/// Bytes of one pool in a message, beside its name and its reason.
+/// Bytes of one pool in a message, beside its name, its reason and its fates.
 const ROW_BYTES: usize = 96;
+
+/// Bytes of each of these.
+const FATE_BYTES: usize = 10;
 
 /// Bytes of all of them in one message, with room for what stands around them.
 const ROWS_BYTES: usize = MESSAGE_BYTES_MAX - 1024;
@@ -48,7 +52,8 @@ const ROWS_BYTES: usize = MESSAGE_BYTES_MAX - 1024;
 /// So much of it as fits into a message: long reasons are cut, where there are many, and what comes last
 /// is left out, where there are hundreds of pools.
 fn fitting(mut pools: Vec<PoolStatus>) -> Vec<PoolStatus> {
-    let bare = |pool: &PoolStatus| ROW_BYTES + pool.name.len();
+    let bare =
+        |pool: &PoolStatus| ROW_BYTES + pool.name.len() + FATE_BYTES * pool.fates.iter().count();
     let mut bytes = 0;
     let fits = pools.iter().take_while(|pool| {
         bytes += bare(pool);
@@ -73,7 +78,7 @@ fn fitting(mut pools: Vec<PoolStatus>) -> Vec<PoolStatus> {
 mod tests {
     use super::*;
     use zyg_protocol::codec::encode;
-    use zyg_protocol::message::Reply;
+    use zyg_protocol::message::{Fate, Reply};
 
     fn failing(pools: usize, reason: &str) -> Vec<PoolStatus> {
         let pool = PoolStatus {
@@ -90,6 +95,7 @@ mod tests {
             generation: u32::MAX,
             retired: true,
             served: Served { warm: u64::MAX, cold: u64::MAX },
+            fates: Fate::ALL.map(|fate| (fate, u64::MAX)).into_iter().collect(),
             failing: Some(reason.to_owned()),
         };
         vec![pool; pools]
@@ -110,6 +116,6 @@ mod tests {
         let few = fitting(failing(3, &long));
         assert!(few.iter().all(|pool| pool.failing.as_ref() == Some(&long)), "nothing is cut");
         let many = fitting(failing(2000, &long));
-        assert!(is_sent(&many) && many.len() > 300, "{}", many.len());
+        assert!(is_sent(&many) && many.len() > 150, "{}", many.len());
     }
 }

@@ -226,7 +226,7 @@ impl Server {
             return Err("descriptors ride along where none belong".to_owned());
         }
         let Some(template) = self.pools.templates.get_mut(key) else { return Ok(()) };
-        if !matches!(message, FromTemplate::Gone { .. }) {
+        if !matches!(message, FromTemplate::Gone { .. } | FromTemplate::Became(_)) {
             template.owes = template.owes.saturating_sub(1);
         }
         match message {
@@ -254,6 +254,7 @@ impl Server {
                     self.gone(SlotKey(slot));
                 }
             }
+            FromTemplate::Became(fates) => self.pools[pool].fates.add_all(&fates),
             FromTemplate::Inspected { slot } => self.inspected(key, SlotKey(slot), true),
             FromTemplate::InDoubt { slot } => self.inspected(key, SlotKey(slot), false),
             FromTemplate::Opened { ticket } if self.opens(pool, ticket) => {

@@ -78,8 +78,12 @@ impl Server {
     fn died(&mut self, key: Key) {
         let Some(zygote) = self.pools.zygotes.get_mut(key) else { return };
         let (slot, lease, told) = (zygote.slot, zygote.lease, zygote.told);
+        let renewing = zygote.awaited == Some(Awaited::Renewal);
         // Which ends the watch: nobody else has this end.
         zygote.lifeline = None;
+        if renewing {
+            self.count_unrenewed(slot);
+        }
         // First, so that nobody wants it back when its lease is over.
         if told {
             self.tell(Event::ZygoteDied { slot });

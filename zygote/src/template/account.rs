@@ -16,6 +16,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::read;
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
+use zyg_protocol::message::Fate;
 
 /// Why a network namespace cannot be used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,17 @@ pub(super) enum Doubt {
     Other,
     /// It could not be looked at, or there is no account of a new one.
     Unknown,
+}
+
+impl From<Doubt> for Fate {
+    fn from(doubt: Doubt) -> Self {
+        match doubt {
+            Doubt::Sockets => Self::NetworkWithSockets,
+            Doubt::Traffic => Self::NetworkWithTraffic,
+            Doubt::Other => Self::NetworkChanged,
+            Doubt::Unknown => Self::NetworkUnseen,
+        }
+    }
 }
 
 /// How many sockets there are (proc_net(5)). Its other numbers are in part the whole machine's.

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use zyg_protocol::message::Fate;
 
 /// Why a zygote cannot be used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,20 @@ pub(super) enum Doubt {
     Network,
     /// It could not be looked at.
     Unseen,
+}
+
+impl From<Doubt> for Fate {
+    fn from(doubt: Doubt) -> Self {
+        match doubt {
+            Doubt::Processes => Self::ZygoteWithProcesses,
+            Doubt::Mounts => Self::ZygoteWithMounts,
+            Doubt::Namespaces => Self::ZygoteWithNamespaces,
+            Doubt::Cgroup => Self::ZygoteInOtherCgroup,
+            Doubt::Init => Self::ZygoteWithOtherInit,
+            Doubt::Network => Self::ZygoteWithNetwork,
+            Doubt::Unseen => Self::ZygoteUnseen,
+        }
+    }
 }
 
 impl std::fmt::Display for Doubt {

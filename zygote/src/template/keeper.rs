@@ -7,6 +7,7 @@
 use super::account::Doubt;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
+use zyg_protocol::message::{Fate, Fates};
 
 /// How long a network namespace is left alone before it is looked at: what the kernel still does of its
 /// own accord shows by then. For a member of a multicast group that is a report within three ticks (at
@@ -20,26 +21,6 @@ const KEEP: Duration = Duration::from_secs(5);
 /// As many as are kept: 2,500 in a second come back and settle, for 30 MiB in the seconds after.
 pub(super) const KEPT_MAX: usize = 128;
 
-/// What became of them. The template logs it with each that it takes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub made: u64,
-    /// Made by the template, which could not wait.
-    pub adopted: u64,
-    pub recycled: u64,
-    /// Used again with the zygotes that had them.
-    pub kept: u64,
-    /// Destroyed, by [`Doubt`].
-    pub sockets: u64,
-    pub traffic: u64,
-    pub other: u64,
-    pub unknown: u64,
-    /// Destroyed since nobody ordered one.
-    pub unused: u64,
-    /// Destroyed since as many were kept as may be.
-    pub full: u64,
-}
-
 /// Those that are lent to zygotes, and those that have come back.
 #[derive(Debug)]
 pub(super) struct Keeper<N> {
@@ -50,7 +31,8 @@ pub(super) struct Keeper<N> {
     kept_max: usize,
     /// Those that are asked about, and since when. The first is the oldest.
     questions: VecDeque<(Instant, u64)>,
-    pub tally: Tally,
+    /// What became of them, until it is told.
+    pub fates: Fates,
 }
 
 #[derive(Debug)]
@@ -63,7 +45,8 @@ impl<N> Keeper<N> {
     /// None yet, and never more of either than this.
     pub fn new(lent_max: usize, kept_max: usize) -> Self {
         let (lent, kept, questions) = (HashMap::new(), VecDeque::new(), VecDeque::new());
-        Self { lent, lent_max, kept, kept_max, questions, tally: Tally::default() }
+        let fates = Fates::default();
+        Self { lent, lent_max, kept, kept_max, questions, fates }
     }
 
     /// Remembers one that goes to a zygote, to be had back under this number. What there is no room for
@@ -72,7 +55,7 @@ impl<N> Keeper<N> {
         if self.lent.len() < self.lent_max {
             self.lent.insert(number, namespace);
         } else {
-            self.tally.full += 1;
+            self.fates.count(Fate::NetworkInExcess);
         }
     }
 
@@ -83,7 +66,7 @@ impl<N> Keeper<N> {
         if self.kept.len() < self.kept_max {
             self.kept.push_back(Kept { namespace, since: now });
         } else {
-            self.tally.full += 1;
+            self.fates.count(Fate::NetworkInExcess);
         }
     }
 
@@ -97,10 +80,10 @@ impl<N> Keeper<N> {
             let kept = self.kept.pop_front()?;
             match check(&kept.namespace) {
                 Ok(()) => {
-                    self.tally.recycled += 1;
+                    self.fates.count(Fate::NetworkRecycled);
                     return Some(kept.namespace);
                 }
-                Err(doubt) => self.tally.doubted(doubt),
+                Err(doubt) => self.fates.count(doubt.into()),
             }
         }
         None
@@ -120,10 +103,7 @@ impl<N> Keeper<N> {
         let number = self.questions.front().filter(|(asked, _)| now - *asked >= SETTLE)?.1;
         self.questions.pop_front();
         let answer = self.lent.get(&number).map_or(Err(Doubt::Unknown), check);
-        match answer {
-            Ok(()) => self.tally.kept += 1,
-            Err(doubt) => self.tally.doubted(doubt),
-        }
+        self.fates.count(answer.err().map_or(Fate::NetworkKept, Fate::from));
         Some((number, answer))
     }
 
@@ -140,57 +120,9 @@ impl<N> Keeper<N> {
                 return Some(left);
             }
             self.kept.pop_front();
-            self.tally.unused += 1;
+            self.fates.count(Fate::NetworkUnused);
         }
         None
-    }
-}
-
-impl Tally {
-    /// Bytes of it in a message.
-    pub const BYTES: usize = 10 * 8;
-
-    fn doubted(&mut self, doubt: Doubt) {
-        match doubt {
-            Doubt::Sockets => self.sockets += 1,
-            Doubt::Traffic => self.traffic += 1,
-            Doubt::Other => self.other += 1,
-            Doubt::Unknown => self.unknown += 1,
-        }
-    }
-
-    pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        let Self { made, adopted, recycled, kept, sockets, traffic, other, unknown, unused, full } =
-            self;
-        let numbers =
-            [made, adopted, recycled, kept, sockets, traffic, other, unknown, unused, full];
-        let mut bytes = [0; Self::BYTES];
-        for (to, number) in bytes.chunks_exact_mut(8).zip(numbers) {
-            to.copy_from_slice(&number.to_ne_bytes());
-        }
-        bytes
-    }
-
-    /// What [`Self::to_bytes`] has made.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
-        let (words, _) = bytes.as_chunks();
-        let [made, adopted, recycled, kept, sockets, traffic, other, unknown, unused, full] =
-            <[[u8; 8]; 10]>::try_from(words).ok()?.map(u64::from_ne_bytes);
-        Some(Self { made, adopted, recycled, kept, sockets, traffic, other, unknown, unused, full })
-    }
-}
-
-impl std::fmt::Display for Tally {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { made, adopted, recycled, kept, sockets, traffic, other, unknown, unused, full } =
-            self;
-        write!(
-            f,
-            "network namespaces: {made} made ahead, {adopted} made at once, {recycled} recycled, \
-             {kept} kept; destroyed: {sockets} for sockets left, {traffic} for traffic, {other} for \
-             another account, {unknown} unseen, {unused} unused, {full} without room"
-        )
     }
 }
 
@@ -214,7 +146,7 @@ mod tests {
         assert_eq!(keeper.take(start + SETTLE, fine), None, "it is used by one at a time");
         keeper.come_back(start, 1);
         assert_eq!(keeper.take(start + SETTLE, fine), None, "its number is used up");
-        assert_eq!(keeper.tally, Tally { recycled: 1, ..Tally::default() });
+        assert_eq!(keeper.fates, Fates::from_iter([(Fate::NetworkRecycled, 1)]));
     }
 
     #[test]
@@ -227,9 +159,8 @@ mod tests {
         }
         let check = |number: &usize| doubts.get(*number).map_or(Ok(()), |doubt| Err(*doubt));
         assert_eq!(keeper.take(start + SETTLE, check), Some(4));
-        let tally =
-            Tally { recycled: 1, sockets: 1, traffic: 1, other: 1, unknown: 1, ..Tally::default() };
-        assert_eq!(keeper.tally, tally);
+        let met = doubts.map(Fate::from).into_iter().chain([Fate::NetworkRecycled]);
+        assert_eq!(keeper.fates, met.map(|fate| (fate, 1)).collect());
     }
 
     #[test]
@@ -245,7 +176,7 @@ mod tests {
         assert_eq!(keeper.let_go(start + KEEP), Some(KEEP / 2));
         assert_eq!(Rc::strong_count(&namespace), 2, "one is held and one is not");
         assert_eq!(keeper.let_go(start + KEEP * 2), None);
-        assert_eq!((Rc::strong_count(&namespace), keeper.tally.unused), (1, 2));
+        assert_eq!((Rc::strong_count(&namespace), keeper.fates.of(Fate::NetworkUnused)), (1, 2));
     }
 
     #[test]
@@ -255,11 +186,11 @@ mod tests {
         for number in 0..3 {
             keeper.lend(number, Rc::clone(&namespace));
         }
-        assert_eq!((Rc::strong_count(&namespace), keeper.tally.full), (3, 1));
+        assert_eq!((Rc::strong_count(&namespace), keeper.fates.of(Fate::NetworkInExcess)), (3, 1));
         for number in 0..3 {
             keeper.come_back(start, number);
         }
-        assert_eq!((Rc::strong_count(&namespace), keeper.tally.full), (2, 2));
+        assert_eq!((Rc::strong_count(&namespace), keeper.fates.of(Fate::NetworkInExcess)), (2, 2));
     }
 
     #[test]
@@ -277,7 +208,8 @@ mod tests {
         assert_eq!(keeper.settles_in(start + SETTLE), Some(SETTLE / 2));
         let doubt = |_: &u32| Err(Doubt::Traffic);
         assert_eq!(keeper.answer(start + SETTLE * 2, doubt), Some((2, Err(Doubt::Traffic))));
-        assert_eq!(keeper.tally, Tally { kept: 1, traffic: 1, ..Tally::default() });
+        let met = [(Fate::NetworkKept, 1), (Fate::NetworkWithTraffic, 1)];
+        assert_eq!(keeper.fates, Fates::from_iter(met));
     }
 
     #[test]
@@ -293,12 +225,5 @@ mod tests {
             assert_eq!(answer, Some((number, Err(Doubt::Unknown))));
         }
         assert_eq!(keeper.take(start + SETTLE, fine), Some(10), "it serves another zygote");
-    }
-
-    #[test]
-    fn a_tally_comes_through_a_message() {
-        let tally = Tally { made: 1, recycled: 2, traffic: u64::MAX, full: 3, ..Tally::default() };
-        assert_eq!(Tally::from_bytes(&tally.to_bytes()), Some(tally));
-        assert_eq!(Tally::from_bytes(&[0; Tally::BYTES - 1]), None);
     }
 }

@@ -16,6 +16,7 @@ mod namespaces;
 mod network;
 mod parts;
 mod priority;
+mod report;
 mod returns;
 mod stock;
 mod tree;
@@ -34,13 +35,14 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 use priority::Priority;
+use report::Report;
 use returns::Returns;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 use stock::Verdict;
 use zyg_protocol::codec::{decode, encode};
 use zyg_protocol::limits::{HEADER_BYTES, MESSAGE_BYTES_MAX};
-use zyg_protocol::message::{Bytes, Failure, FromTemplate, Recipe, Step, ToTemplate, Tree};
+use zyg_protocol::message::{Bytes, Failure, Fate, FromTemplate, Recipe, Step, ToTemplate, Tree};
 use zyg_protocol::socket::{ReceiveError, borrow, receive, send};
 
 pub(crate) use authority::{write_id_maps, write_id_maps_through};
@@ -55,6 +57,9 @@ pub const ROLE: &str = "template";
 
 /// The exit code of one that could not do its work.
 const ENDED_BADLY: u8 = 1;
+
+/// How long what has become of something waits to be told with more of that, on each of its two ways.
+const TELL_AFTER: Duration = Duration::from_millis(50);
 
 /// What ps(1) shows it as.
 const NAME: &std::ffi::CStr = c"zyg-template";
@@ -162,6 +167,7 @@ struct Template {
     networks: Networks,
     family: Family,
     returns: Returns,
+    report: Report,
     priority: Priority,
     children: SignalFd,
     recipe: Recipe,
@@ -185,8 +191,18 @@ impl Template {
                 .at(Step::Events)?;
         let family = Family::new(&recipe);
         let priority = Priority::default();
-        let returns = Returns::default();
-        Ok(Self { layout, namespaces, networks, family, returns, priority, children, recipe })
+        let (returns, report) = (Returns::default(), Report::default());
+        Ok(Self {
+            layout,
+            namespaces,
+            networks,
+            family,
+            returns,
+            report,
+            priority,
+            children,
+            recipe,
+        })
     }
 
     fn serve(mut self, mut link: Link) -> u8 {
@@ -199,11 +215,11 @@ impl Template {
                 fds.push(PollFd::new(link, PollFlags::POLLOUT));
                 fds.len() - 1
             });
-            let answers = self.networks.answering().map(|link| {
+            let news = self.networks.news().map(|link| {
                 fds.push(PollFd::new(link, PollFlags::POLLIN));
                 fds.len() - 1
             });
-            let wakes = [self.family.unsure_for(), self.priority.retry_in()];
+            let wakes = [self.family.unsure_for(), self.priority.retry_in(), self.report.due_in()];
             match poll(&mut fds, timeout(wakes.into_iter().flatten().min())) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => {
@@ -214,7 +230,7 @@ impl Template {
             let happened =
                 |place: usize| fds[place].revents().is_some_and(|events| !events.is_empty());
             let (asked, ended) = (happened(0), happened(1));
-            let (room, answered) = (backlog.is_some_and(happened), answers.is_some_and(happened));
+            let (room, told) = (backlog.is_some_and(happened), news.is_some_and(happened));
             self.priority.retry();
             if room {
                 self.networks.tell();
@@ -233,8 +249,11 @@ impl Template {
                 self.handle(message, descriptors, &link);
             }
             // Last, since any of it may have found that their process has ended.
-            if answered || self.networks.is_behind() {
+            if told || self.networks.is_behind() {
                 self.hear_networks(&link);
+            }
+            if let Some(became) = self.report.due() {
+                link.send(&FromTemplate::Became(became));
             }
         }
     }
@@ -277,9 +296,11 @@ impl Template {
         }
     }
 
-    /// Hears what networks tell of zygotes that are to be used again.
+    /// Hears what has become of networks, and what those tell of zygotes that are to be used again.
     fn hear_networks(&mut self, link: &Link) {
-        for Verdict { number, answer } in self.networks.answers() {
+        let answers = self.networks.answers();
+        self.report.add(&self.networks.became());
+        for Verdict { number, answer } in answers {
             if let Some(slot) = self.returns.answered(number) {
                 self.judge(slot, answer.map_err(|_| Doubt::Network), link);
             }
@@ -287,7 +308,7 @@ impl Template {
     }
 
     fn judge(&mut self, slot: u64, outcome: Result<(), Doubt>, link: &Link) {
-        self.returns.count(outcome);
+        self.report.count(outcome.err().map_or(Fate::ZygoteRecycled, Fate::from));
         match outcome {
             Ok(()) => link.send(&FromTemplate::Inspected { slot }),
             Err(doubt) => {

@@ -12,7 +12,7 @@ use nix::fcntl::AT_FDCWD;
 use nix::sched::{CloneFlags, setns, unshare};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use zyg_protocol::message::{Failure, Network, Recipe, Recycle, Step};
+use zyg_protocol::message::{Failure, Fates, Network, Recipe, Recycle, Step};
 
 /// Network namespaces that are set up through one procfs: few enough that none of them takes
 /// noticeably longer than the first, and many enough that a new procfs, 100 µs, is not felt.
@@ -93,9 +93,14 @@ impl Networks {
         self.stock.ask(number);
     }
 
-    /// As [`Stock::answering`].
-    pub fn answering(&self) -> Option<BorrowedFd<'_>> {
-        self.stock.answering()
+    /// As [`Stock::news`].
+    pub fn news(&self) -> Option<BorrowedFd<'_>> {
+        self.stock.news()
+    }
+
+    /// As [`Stock::became`].
+    pub fn became(&mut self) -> Fates {
+        self.stock.became()
     }
 
     /// As [`Stock::answers`].

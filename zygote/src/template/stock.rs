@@ -7,7 +7,8 @@
 //! descriptor. What is made waits in the link, where no zygote is cloned with it.
 //!
 //! Where zygotes are used again as a whole, it is asked whether the namespace of one tells nothing. What
-//! it answers comes through a link of its own, not behind what waits.
+//! it answers comes through a link of its own, not behind what waits; and so does what has become of
+//! namespaces, for the status.
 //!
 //! Where namespaces are recycled, it keeps a descriptor of each that it has made or adopted, is told
 //! when the zygote that had it is gone, and fills an order with one that tells nothing of that (see
@@ -24,7 +25,6 @@
 //! than without it, 20 ms (Linux 6.18).
 
 use super::account::Doubt;
-use super::keeper::Tally;
 use super::workshop;
 use crate::failure::At;
 use crate::sys;
@@ -36,7 +36,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 use sys::process::{Cloned, fork_apart};
-use zyg_protocol::message::{Failure, Recycle, Step};
+use zyg_protocol::message::{Failure, Fate, Fates, Recycle, Step};
 use zyg_protocol::socket::{pair, receive, send};
 
 /// Network namespaces in stock, 230 KiB each: what a burst takes at once. Refilling it takes 15 ms.
@@ -44,7 +44,7 @@ const STOCK_MAX: usize = 32;
 
 /// Namespaces on their way to the process, which need not get to run. Each counts as in flight until
 /// then.
-const ADOPTED_MAX: u64 = 32;
+pub(super) const ADOPTED_MAX: u64 = 32;
 
 /// What may wait to be told to the process, 16 bytes each: more than can come at once. One that
 /// does not hear it has been stopped.
@@ -66,8 +66,8 @@ const ENDED: &str = "its process has ended";
 const GARBLED: &str = "its process does not make sense";
 const DEAF: &str = "its process does not hear what it is told";
 
-/// Bytes of a message at most. What comes back is a number, a tally and a descriptor, or a failure's
-/// words.
+/// Bytes of a message at most. What comes back is a number and a descriptor, or a failure's words; or
+/// news.
 pub(super) const MESSAGE_BYTES: usize = 256;
 
 /// Bytes of what the template says: what it is, and a number.
@@ -112,35 +112,70 @@ impl Said {
     }
 }
 
-/// What the process answers to [`Said::Ask`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Verdict {
-    /// Of which namespace.
-    pub number: u64,
-    /// Whether it tells what a new one tells.
-    pub answer: Result<(), Doubt>,
+/// What the process says beside what it makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum News {
+    /// The answer to [`Said::Ask`].
+    Verdict {
+        /// About which namespace.
+        number: u64,
+        /// Whether it tells what a new one tells.
+        answer: Result<(), Doubt>,
+    },
+    /// What has become of namespaces since this was told last.
+    Became {
+        /// How many came from the template.
+        adopted: u64,
+        fates: Fates,
+    },
 }
 
-impl Verdict {
+impl News {
     const DOUBTS: [Doubt; 4] = [Doubt::Sockets, Doubt::Traffic, Doubt::Other, Doubt::Unknown];
 
-    pub(super) fn to_bytes(self) -> [u8; SAID_BYTES] {
-        let doubt = |doubt| Self::DOUBTS.iter().position(|other| *other == doubt);
-        let code = self.answer.err().and_then(doubt).map_or(0, |place| place as u8 + 1);
-        let mut bytes = [code; SAID_BYTES];
-        bytes[1..].copy_from_slice(&self.number.to_ne_bytes());
-        bytes
+    /// What the first byte says where it is no verdict's.
+    const BECAME: u8 = u8::MAX;
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let (kind, numbers) = match self {
+            Self::Verdict { number, answer } => {
+                let doubt = |doubt| Self::DOUBTS.iter().position(|other| *other == doubt);
+                let code = answer.err().and_then(doubt).map_or(0, |place| place as u8 + 1);
+                (code, vec![*number])
+            }
+            Self::Became { adopted, fates } => {
+                let counts = Fate::ALL.map(|fate| fates.of(fate));
+                (Self::BECAME, [*adopted].into_iter().chain(counts).collect())
+            }
+        };
+        let numbers = numbers.into_iter().flat_map(u64::to_ne_bytes);
+        [kind].into_iter().chain(numbers).collect()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (code, number) = bytes.split_first()?;
-        let number = u64::from_ne_bytes(number.try_into().ok()?);
-        let answer = match usize::from(*code).checked_sub(1) {
+        let (kind, numbers) = bytes.split_first()?;
+        let (numbers, []) = numbers.as_chunks() else { return None };
+        let mut numbers = numbers.iter().map(|number| u64::from_ne_bytes(*number));
+        let (first, counts) = (numbers.next()?, numbers);
+        if *kind == Self::BECAME && counts.len() == Fate::ALL.len() {
+            let met = Fate::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0);
+            return Some(Self::Became { adopted: first, fates: met.collect() });
+        }
+        let answer = match usize::from(*kind).checked_sub(1) {
             None => Ok(()),
             Some(place) => Err(*Self::DOUBTS.get(place)?),
         };
-        Some(Self { number, answer })
+        (counts.len() == 0).then_some(Self::Verdict { number: first, answer })
     }
+}
+
+/// An answer to [`Stock::ask`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// About which namespace.
+    pub number: u64,
+    /// Whether it tells what a new one tells.
+    pub answer: Result<(), Doubt>,
 }
 
 /// One that was in stock.
@@ -163,8 +198,8 @@ pub(super) struct Stock {
     next: u64,
     /// Namespaces that a process was asked about which has ended.
     unanswered: Vec<u64>,
-    /// What the process has told last of those that it has had.
-    tally: Tally,
+    /// What has become of those that were lent, as far as the process has told and nobody was told.
+    fates: Fates,
 }
 
 /// The process that makes namespaces.
@@ -172,25 +207,24 @@ struct Process {
     /// It is reaped with the zygotes, and its number may be somebody else's then.
     pidfd: OwnedFd,
     link: OwnedFd,
-    /// Where zygotes are used again.
-    answers: Option<OwnedFd>,
+    /// What it says beside what it makes.
+    news: OwnedFd,
     /// Ordered and not taken.
     ordered: usize,
     /// What it could not be told yet.
     untold: VecDeque<Said>,
     /// Namespaces that it was asked about.
     asked: Vec<u64>,
-    /// Namespaces that it was sent.
-    adopted: u64,
+    /// Namespaces that it was sent and has not told of.
+    adopting: u64,
 }
 
 impl Stock {
     /// None yet. With this hard descriptor limit (0 where it is not known).
     pub fn new(descriptors: u64, recycle: Recycle) -> Self {
         let allowed = descriptors >= DESCRIPTORS_MIN;
-        let tally = Tally::default();
-        let (unanswered, next) = (Vec::new(), 0);
-        Self { process: None, wanted: 0, retry: None, allowed, recycle, next, unanswered, tally }
+        let (unanswered, next, fates) = (Vec::new(), 0, Fates::default());
+        Self { process: None, wanted: 0, retry: None, allowed, recycle, next, unanswered, fates }
     }
 
     /// Sees to as many namespaces in stock as there are zygotes, within bounds: a small pool shall
@@ -199,7 +233,7 @@ impl Stock {
         self.wanted = if self.allowed { zygotes.min(STOCK_MAX) } else { 0 };
         if self.process.is_none() && self.wanted > 0 && self.may_start() {
             match Process::start(home, self.recycle) {
-                Ok(process) => (self.process, self.tally) = (Some(process), Tally::default()),
+                Ok(process) => self.process = Some(process),
                 Err(failure) => self.lost(&failure.to_string()),
             }
         }
@@ -233,22 +267,27 @@ impl Stock {
         self.tell();
     }
 
-    /// Where answers come from.
-    pub fn answering(&self) -> Option<BorrowedFd<'_>> {
-        self.process.as_ref()?.answers.as_ref().map(AsFd::as_fd)
+    /// Where news come from.
+    pub fn news(&self) -> Option<BorrowedFd<'_>> {
+        self.process.as_ref().map(|process| process.news.as_fd())
     }
 
     /// What has been answered. Of a process that has ended nothing is known.
     pub fn answers(&mut self) -> Vec<Verdict> {
         let mut answers = Vec::new();
         if let Some(process) = &mut self.process
-            && let Err(reason) = process.hear(&mut answers)
+            && let Err(reason) = process.hear(&mut answers, &mut self.fates)
         {
             self.lost(&reason);
         }
         let unknown = |number| Verdict { number, answer: Err(Doubt::Unknown) };
         answers.extend(self.unanswered.drain(..).map(unknown));
         answers
+    }
+
+    /// What has become of namespaces that were lent, since this was asked last.
+    pub fn became(&mut self) -> Fates {
+        std::mem::take(&mut self.fates)
     }
 
     /// Whether [`Self::answers`] has something to say whatever is heard.
@@ -276,7 +315,7 @@ impl Stock {
     /// Takes one that has been made or may be used again, without waiting for any.
     pub fn take(&mut self) -> Option<Stocked> {
         let process = self.process.as_mut()?;
-        match process.take(&mut self.tally) {
+        match process.take() {
             Ok(taken) => {
                 if taken.is_some() {
                     self.retry = None;
@@ -294,13 +333,13 @@ impl Stock {
     /// returned. `None` where that cannot be: it ends with its zygote.
     pub fn adopt(&mut self, namespace: impl FnOnce() -> Option<OwnedFd>) -> Option<u64> {
         let process = self.process.as_mut().filter(|_| self.recycle != Recycle::None)?;
-        if process.adopted >= self.tally.adopted + ADOPTED_MAX {
+        if process.adopting >= ADOPTED_MAX {
             return None;
         }
         let number = self.next;
         let said = Said::Adopt(number).to_bytes();
         send(process.link.as_fd(), &said, &[namespace()?.as_fd()]).ok()?;
-        process.adopted += 1;
+        process.adopting += 1;
         self.next += 1;
         Some(number)
     }
@@ -327,9 +366,8 @@ impl Stock {
 impl Process {
     fn start(home: &OwnedFd, recycle: Recycle) -> Result<Self, Failure> {
         let (link, theirs) = pair().at(Step::Sockets)?;
-        let whole = (recycle == Recycle::Whole).then(pair).transpose().at(Step::Sockets)?;
-        let (answers, from) = whole.unzip();
-        for end in answers.iter().chain([&link]) {
+        let (news, from) = pair().at(Step::Sockets)?;
+        for end in [&link, &news] {
             fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).at(Step::Sockets)?;
         }
         let home = home.try_clone().at(Step::NetNamespace)?;
@@ -342,12 +380,12 @@ impl Process {
         match forked.at(Step::Clone)? {
             Cloned::Child => {
                 // Its owner is the template, in whose memory it stays.
-                std::mem::forget((link, answers));
+                std::mem::forget((link, news));
                 workshop::run(theirs, from, home, recycle != Recycle::None)
             }
             Cloned::Parent { pidfd, .. } => {
                 let (untold, asked) = (VecDeque::new(), Vec::new());
-                Ok(Self { pidfd, link, answers, ordered: 0, untold, asked, adopted: 0 })
+                Ok(Self { pidfd, link, news, ordered: 0, untold, asked, adopting: 0 })
             }
         }
     }
@@ -371,16 +409,22 @@ impl Process {
         Ok(())
     }
 
-    fn hear(&mut self, answers: &mut Vec<Verdict>) -> Result<(), String> {
+    fn hear(&mut self, answers: &mut Vec<Verdict>, became: &mut Fates) -> Result<(), String> {
         use zyg_protocol::socket::ReceiveError::WouldBlock;
-        let Some(link) = &self.answers else { return Ok(()) };
-        let mut buffer = [0; SAID_BYTES];
+        let mut buffer = [0; MESSAGE_BYTES];
         loop {
-            match receive(link.as_fd(), &mut buffer) {
+            match receive(self.news.as_fd(), &mut buffer) {
                 Ok(received) if received.bytes > 0 => {
-                    let verdict = Verdict::from_bytes(&buffer[..received.bytes]).ok_or(GARBLED)?;
-                    self.asked.retain(|number| *number != verdict.number);
-                    answers.push(verdict);
+                    match News::from_bytes(&buffer[..received.bytes]).ok_or(GARBLED)? {
+                        News::Verdict { number, answer } => {
+                            self.asked.retain(|asked| *asked != number);
+                            answers.push(Verdict { number, answer });
+                        }
+                        News::Became { adopted, fates } => {
+                            self.adopting = self.adopting.saturating_sub(adopted);
+                            became.add_all(&fates);
+                        }
+                    }
                 }
                 Err(WouldBlock) => return Ok(()),
                 Ok(_) | Err(_) => return Err(ENDED.to_owned()),
@@ -397,16 +441,14 @@ impl Process {
         }
     }
 
-    fn take(&mut self, tally: &mut Tally) -> Result<Option<Stocked>, String> {
+    fn take(&mut self) -> Result<Option<Stocked>, String> {
         use zyg_protocol::socket::ReceiveError::{Os, TooManyDescriptors, WouldBlock};
         let mut buffer = [0; MESSAGE_BYTES];
         match receive(self.link.as_fd(), &mut buffer) {
             Ok(mut received) if received.descriptors.len() == 1 => {
                 self.ordered = self.ordered.saturating_sub(1);
-                let (number, told) = buffer[..received.bytes].split_at_checked(8).ok_or(GARBLED)?;
-                let number = number.try_into().map(u64::from_ne_bytes).map_err(|_| GARBLED)?;
-                *tally = Tally::from_bytes(told).ok_or(GARBLED)?;
-                log::debug!("{tally}");
+                let number = buffer[..received.bytes].try_into().map(u64::from_ne_bytes);
+                let number = number.map_err(|_| GARBLED)?;
                 Ok(received.descriptors.pop().map(|namespace| Stocked { number, namespace }))
             }
             Ok(received) if received.bytes > 0 => {
@@ -455,14 +497,19 @@ mod tests {
     }
 
     #[test]
-    fn what_the_process_answers_comes_through_a_message() {
-        let doubts = Verdict::DOUBTS.map(Err);
+    fn what_the_process_says_comes_through_a_message() {
+        let doubts = News::DOUBTS.map(Err);
         for answer in doubts.into_iter().chain([Ok(())]) {
-            let verdict = Verdict { number: u64::MAX - 7, answer };
-            assert_eq!(Verdict::from_bytes(&verdict.to_bytes()), Some(verdict));
+            let verdict = News::Verdict { number: u64::MAX - 7, answer };
+            assert_eq!(News::from_bytes(&verdict.to_bytes()), Some(verdict));
         }
-        for wrong in [&[][..], &[0; SAID_BYTES - 1], &[5; SAID_BYTES]] {
-            assert_eq!(Verdict::from_bytes(wrong), None, "{wrong:?}");
+        for fates in [Fates::default(), Fate::ALL.into_iter().zip(1..).collect()] {
+            let became = News::Became { adopted: 3, fates };
+            assert!(became.to_bytes().len() <= MESSAGE_BYTES);
+            assert_eq!(News::from_bytes(&became.to_bytes()), Some(became));
+        }
+        for wrong in [&[][..], &[0; 8], &[0; 17], &[5; 9], &[News::BECAME; 9]] {
+            assert_eq!(News::from_bytes(wrong), None, "{wrong:?}");
         }
     }
 }
