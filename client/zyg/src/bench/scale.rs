@@ -13,6 +13,9 @@ use crate::cli::Bench;
 use anyhow::Context;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 use zygote_client::{Client, LeaseOptions, Start};
 
@@ -22,8 +25,11 @@ const ZYGOTES: [u32; 5] = [10, 100, 1_000, 2_500, 5_000];
 /// Clients with an open connection.
 const CLIENTS: [usize; 6] = [1, 4, 16, 64, 256, 512];
 
-/// Zygotes that are parked while the number of clients changes.
-const FOR_CLIENTS: u32 = 64;
+/// Zygotes that are parked while the number of clients changes: one for each that asks at once.
+const FOR_CLIENTS: u32 = CLIENTS[CLIENTS.len() - 1] as u32;
+
+/// Times that all clients ask at once, at least.
+const BURSTS_MIN: usize = 5;
 
 /// Between looks at a pool: each costs the server as much as half a lease.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -38,6 +44,8 @@ struct Point {
     server: f64,
     /// Only over zygotes.
     building: Option<Building>,
+    /// Only over clients: until all that ask at once have their leases, for each of them.
+    at_once: Option<Sorted>,
 }
 
 /// What one more costs where so many net namespaces live.
@@ -140,7 +148,7 @@ fn over_clients(
     curves: &mut Curves,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    let pool = format!("min = 0, max = {}, learn = false", 4 * FOR_CLIENTS);
+    let pool = format!("min = 0, max = {}, learn = false", 2 * FOR_CLIENTS);
     let server = subject.server(&[("default", pool.as_str())])?;
     park(&server, FOR_CLIENTS)?;
     let mut clients = Vec::new();
@@ -158,7 +166,9 @@ fn over_clients(
                 }
             }
         }
-        curves.clients.push(at(&server, &clients, size, samples.max(size))?);
+        let mut point = at(&server, &clients, size, samples.max(size))?;
+        point.at_once = Some(at_once(&server, &clients, samples.div_ceil(size).max(BURSTS_MIN))?);
+        curves.clients.push(point);
     }
     Ok(())
 }
@@ -190,7 +200,45 @@ fn at(server: &Server, clients: &[Client], size: usize, samples: usize) -> anyho
         acquire: Sorted::new(times),
         server: spent.as_secs_f64() * 1e6 / taken as f64,
         building: None,
+        at_once: None,
     })
+}
+
+/// Has all clients ask at the same time, each in a thread of its own, and wait for each other.
+fn at_once(server: &Server, clients: &[Client], bursts: usize) -> anyhow::Result<Sorted> {
+    let options = LeaseOptions::new();
+    let (gate, waiting) = (RwLock::new(()), AtomicUsize::new(0));
+    let ask = &|client: &Client| {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        drop(gate.read());
+        client.acquire(&options).map(|lease| (lease, Instant::now()))
+    };
+    let mut times = Vec::new();
+    for _ in 0..bursts {
+        server.settle_each(PAUSE, |pool| pool.warm >= pool.target)?;
+        waiting.store(0, Ordering::Relaxed);
+        let took = thread::scope(|scope| -> anyhow::Result<Duration> {
+            let closed = gate.write();
+            let start_one =
+                |client| thread::Builder::new().spawn_scoped(scope, move || ask(client));
+            let asking = clients.iter().map(start_one).collect::<Result<Vec<_>, _>>()?;
+            while waiting.load(Ordering::Relaxed) < clients.len() {
+                thread::yield_now();
+            }
+            let start = Instant::now();
+            drop(closed);
+            let answers = asking.into_iter().filter_map(|thread| thread.join().ok());
+            let granted = answers.collect::<Result<Vec<_>, _>>()?;
+            anyhow::ensure!(granted.len() == clients.len(), "a client has ended");
+            let warm = granted.iter().all(|(lease, _)| lease.start() == Start::Warm);
+            anyhow::ensure!(warm, "the pool was empty");
+            let last = granted.iter().map(|(_, at)| *at).max().unwrap_or(start);
+            Ok(last.saturating_duration_since(start))
+        })?;
+        times.push(took.as_secs_f64() * 1e6 / clients.len() as f64);
+        go_on()?;
+    }
+    Ok(Sorted::new(times))
 }
 
 fn building(server: &Server, cloner: &Floor, samples: usize) -> anyhow::Result<Building> {
@@ -229,6 +277,7 @@ impl Point {
             "size": self.size,
             "acquire_us": us(&self.acquire),
             "server_cpu_us": self.server,
+            "at_once_us": self.at_once.as_ref().map(us),
             "spawn_us": building.map(|building| us(&building.spawn)),
             "destroy_us": building.map(|building| us(&building.destroy)),
             "clone_exit_us": building.map(|building| us(&building.floor)),
@@ -260,18 +309,23 @@ impl Curves {
         }
         let _ = writeln!(
             text,
-            "\n{:>8}  {:>11} {:>11} {:>12}   µs",
-            "clients", "acquire p50", "acquire p99", "server CPU"
+            "\n{:>8}  {:>11} {:>11} {:>12} {:>12}   µs",
+            "clients", "acquire p50", "acquire p99", "server CPU", "at once p50"
         );
         for point in &self.clients {
             let [p50, p99] = [0.5, 0.99].map(|share| point.acquire.quantile(share));
-            let _ =
-                writeln!(text, "{:>8}  {p50:>11.1} {p99:>11.1} {:>12.1}", point.size, point.server);
+            let (size, server) = (point.size, point.server);
+            let _ = write!(text, "{size:>8}  {p50:>11.1} {p99:>11.1} {server:>12.1}");
+            if let Some(at_once) = &point.at_once {
+                let _ = write!(text, " {:>12.1}", at_once.quantile(0.5));
+            }
+            text.push('\n');
         }
         text.push_str(
             "\nzygotes: parked at once, each with a net namespace; spawn and destroy are of one more,\n\
              clone_exit is a bare clone into as many fresh namespaces, and its exit.\n\
-             clients: with an open connection, asking in turn.\n",
+             clients: with an open connection, asking in turn; at once: until all of them have what they\n\
+             ask for at the same time, each in a thread of its own, for each of them.\n",
         );
         for stopped in &self.stopped {
             let _ = writeln!(text, "{stopped}");
@@ -309,6 +363,9 @@ impl Curves {
             curve(zygotes, "server CPU (zygotes)", "#2a9d5c", Style::Dotted, server),
             curve(clients, "acquire (clients)", "#1f6fb4", Style::Dashed, acquire),
             curve(clients, "acquire p99 (clients)", "#8e5bb5", Style::Dashed, tail),
+            curve(clients, "at once, each (clients)", "#c0392b", Style::Dashed, |point| {
+                Some(point.at_once.as_ref()?.quantile(0.5))
+            }),
             curve(clients, "server CPU (clients)", "#2a9d5c", Style::Dashed, server),
         ];
         let all = series.iter().flat_map(|series| &series.points).map(|(_, value)| *value);
@@ -346,6 +403,7 @@ mod tests {
                 let times = || Sorted::new(vec![us]);
                 Building { spawn: times(), destroy: times(), floor: times() }
             }),
+            at_once: us.is_none().then(|| Sorted::new(vec![321.0])),
         };
         Curves {
             zygotes: vec![point(10, Some(400.0)), point(100, Some(410.0))],
@@ -366,7 +424,7 @@ mod tests {
     fn the_table_says_where_it_stopped_and_why() {
         let table = curves().table();
         assert!(table.contains("zygotes: stopped at 200 of 1000: no room"), "{table}");
-        assert!(table.contains("410.0"), "{table}");
+        assert!(table.contains("410.0") && table.contains("321.0"), "{table}");
     }
 
     #[test]
@@ -374,5 +432,6 @@ mod tests {
         let json = curves().clients[0].json();
         assert!(json["spawn_us"].is_null());
         assert_eq!(json["acquire_us"]["p50"], 6.0);
+        assert_eq!(json["at_once_us"]["p50"], 321.0);
     }
 }
