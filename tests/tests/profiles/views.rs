@@ -227,6 +227,28 @@ fn a_private_place_inside_a_profiles_bind_is_private() {
     assert!(inner.join("ours").exists(), "the control");
 }
 
+/// A private place is empty, so that what lies in it and is private, too, is not there by itself.
+#[test]
+fn a_private_place_lies_within_another_one_in_whichever_order_they_are_said() {
+    const SEEN: &str = "cd /usr/share && touch f doc/f && ls -A . doc && stat -c %a doc";
+    let config = |recycle: &str, whole: &str| {
+        format!(
+            "[profile.{recycle}]\nrecycle = \"{recycle}\"\nroot_overlay = {whole}\n\
+             writable = [\"/usr/share/doc\", \"/var/tmp\", \"/var\", \"/usr/share\"]\n"
+        )
+    };
+    let configs = [config("parts", "false"), config("whole", "false"), config("none", "true")];
+    let server = server(&configs.concat());
+    for profile in ["parts", "whole", "none"] {
+        // Twice, since the second lease has what the first one had, if anything is used again.
+        for _ in 0..2 {
+            assert_eq!(printed(&server, profile, SEEN), ".:\ndoc\nf\n\ndoc:\nf\n755", "{profile}");
+            assert_eq!(printed(&server, profile, "ls -A /var; stat -c %a /var/tmp"), "tmp\n1777");
+        }
+    }
+    assert!(printed(&server, "default", "ls /usr/share").lines().count() > 2, "the control");
+}
+
 #[test]
 fn what_is_hidden_or_read_only_stays_so_below_what_a_client_binds() {
     let real = tempfile::tempdir_in(zyg_tests::home()).unwrap();

@@ -6,7 +6,7 @@ use super::lock::{self, Lock};
 use super::prepare::attach_tree;
 use super::renewal::Ground;
 use super::{Setup, bounds, whole};
-use crate::failure::At;
+use crate::failure::{At, IntoErrno};
 use crate::sys;
 use crate::template::{
     Late, PrivatePath, cover_empty, is_awaited, set_up_network, write_id_maps_through,
@@ -17,8 +17,12 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, stat, umask};
 use nix::unistd::{sethostname, setsid};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
+use std::fs::DirBuilder;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use zyg_protocol::message::{Authority, Bytes, Confinement, Failure, Network, Recycle, Step};
 
 const PLAIN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
@@ -123,8 +127,7 @@ pub(super) fn furnish(
     let (late, early): (Vec<_>, Vec<_>) =
         setup.layout.private.iter().partition(|private| private.late);
     for private in early {
-        exposed |= !covers_emptiness(private);
-        mount_private(&mut layers, private, inside.0)?;
+        exposed |= !mount_private(&mut layers, private, inside.0)?;
     }
     for path in &setup.layout.layered {
         layers.cover(path).at_subject(Step::Home, path.to_bytes())?;
@@ -141,11 +144,6 @@ pub(super) fn furnish(
         sethostname(hostname).at_subject(Step::Hostname, hostname)?;
     }
     Ok(Furnished { layers, exposed })
-}
-
-/// Not where somebody has put something else in its place since the template was made.
-fn covers_emptiness(private: &PrivatePath) -> bool {
-    stat(private.path.as_c_str()).is_ok_and(|there| there.st_dev == private.emptiness)
 }
 
 /// Mounts the terminals: last, for its files are those of the user namespace that it is mounted in. It
@@ -179,8 +177,33 @@ fn finish_view(late: &Late) -> Result<(), Failure> {
     Ok(())
 }
 
-fn mount_private(layers: &mut Layers, private: &PrivatePath, uid: u32) -> Result<(), Failure> {
-    show_private(layers, private, uid).at_subject(Step::Scratch, private.path.to_bytes())
+/// Returns whether it covers emptiness.
+fn mount_private(layers: &mut Layers, private: &PrivatePath, uid: u32) -> Result<bool, Failure> {
+    let empty = is_empty_place(layers, private);
+    empty
+        .and_then(|empty| show_private(layers, private, uid).map(|()| empty))
+        .at_subject(Step::Scratch, private.path.to_bytes())
+}
+
+/// Whether nothing is where a private place is to be: not where somebody has put something else there
+/// since the template was made. Within another private place, which is empty, there is no such
+/// directory until it is made.
+fn is_empty_place(layers: &Layers, private: &PrivatePath) -> Result<bool, Errno> {
+    let own = layers.device()?;
+    match stat(private.path.as_c_str()) {
+        Ok(there) => Ok(there.st_dev == private.emptiness || there.st_dev == own),
+        Err(Errno::ENOENT) => {
+            let path = Path::new(OsStr::from_bytes(private.path.to_bytes()));
+            let around = path.ancestors().skip(1).find_map(|around| stat(around).ok());
+            let within = around.is_some_and(|around| around.st_dev == own);
+            if within {
+                let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+                made.map_err(IntoErrno::into_errno)?;
+            }
+            Ok(within)
+        }
+        Err(_) => Ok(false),
+    }
 }
 
 fn show_private(layers: &mut Layers, private: &PrivatePath, uid: u32) -> Result<(), Errno> {

@@ -141,6 +141,8 @@ impl Layout {
     fn add_layered(&mut self, path: &Bytes, covered: &[PathBuf]) -> Result<(), Failure> {
         let asked = c_path(path, Step::Home)?;
         let Ok(real) = fs::canonicalize(OsStr::from_bytes(asked.to_bytes())) else {
+            let place = asked.to_string_lossy();
+            log::warn!("{place} is not shown in environments: there is no such directory in them");
             return Ok(());
         };
         let Ok(real) = CString::new(real.into_os_string().as_encoded_bytes()) else {
