@@ -77,6 +77,13 @@ const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::
 /// Terminal requests that put input into a terminal (ioctl_tty(2), CVE-2017-5226).
 const PASTING: [u32; 2] = [libc::TIOCSTI as u32, libc::TIOCLINUX as u32];
 
+/// What is set for a file of the host's through a descriptor that only reads it (fcntl(2)): leases, for
+/// whose end everybody waits who opens the file, 45 s if need be (`fs.lease-break-time`); and hints on
+/// how long what is written lives, which stay.
+const FILE_SETTINGS: [i32; 3] = [libc::F_SETLEASE, F_SET_RW_HINT, F_SET_FILE_RW_HINT];
+const F_SET_RW_HINT: i32 = 1036;
+const F_SET_FILE_RW_HINT: i32 = 1038;
+
 /// The kernel's events of all processes of the machine (connector; `linux/cn_proc.h`).
 const CONNECTOR: i32 = 11;
 
@@ -141,7 +148,7 @@ pub(crate) fn compile(wanted: &Wanted) -> Result<Filters, FilterError> {
     denied.extend(wanted.deny.iter().map(|name| whole(name)));
     denied.extend(PASTING.map(pasting));
     denied.push(inits_limits());
-    denied.push(file_leases());
+    denied.extend(FILE_SETTINGS.map(file_setting));
     let mut base = vec![foreign_abi()];
     base.push(program(libc::EPERM, denied)?);
     base.push(program(libc::ENOSYS, kept(&ABSENT))?);
@@ -174,10 +181,8 @@ fn inits_limits() -> Value {
     json!({ "syscall": "prlimit64", "args": [init, setting] })
 }
 
-/// Whoever opens a file with a lease, outside as well, waits until its holder gives that up or
-/// `fs.lease-break-time` is over, 45 s (fcntl(2), `F_SETLEASE`).
-fn file_leases() -> Value {
-    let setting = json!({ "index": 1, "type": "dword", "op": "eq", "val": libc::F_SETLEASE });
+fn file_setting(command: i32) -> Value {
+    let setting = json!({ "index": 1, "type": "dword", "op": "eq", "val": command });
     json!({ "syscall": "fcntl", "args": [setting] })
 }
 

@@ -19,7 +19,7 @@ pub mod systemd;
 pub mod template;
 pub mod users;
 
-pub use sys::descriptors::{close_stdin, take_inherited as inherited_descriptor};
+pub use sys::descriptors::{close_stdin, keep_to_oneself, take_inherited as inherited_descriptor};
 pub use sys::entry::enter;
 pub use sys::placement::{cpus, nice};
 pub use sys::process::{daemonize, ignores, open as process_descriptor, take_default_action};

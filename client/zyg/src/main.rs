@@ -11,6 +11,7 @@ mod connect;
 mod doctor;
 mod drain;
 mod in_order;
+mod logging;
 mod relay;
 mod reserve;
 mod run;
@@ -47,7 +48,7 @@ zygote::entry!(zyg);
 fn zyg() -> u8 {
     let role = std::env::args_os().nth(1);
     if role.is_some_and(|role| role == zygote::template::ROLE) {
-        log_to_stderr("warn");
+        logging::to_stderr("warn");
         return zygote::template::main();
     }
     let arguments: Vec<_> = std::env::args_os().collect();
@@ -58,7 +59,7 @@ fn zyg() -> u8 {
     let done = match verb {
         Verb::Run(run) => run::run(&run, &InOrder::of(&matches)),
         Verb::Serve(serve) => {
-            log_to_stderr("info");
+            logging::to_stderr("info");
             serve::serve(&serve)
         }
         Verb::Status(status) => status::status(&status),
@@ -117,11 +118,4 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 /// `eprintln!`, which panics.
 pub fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "zyg: {text}");
-}
-
-/// Logs of this process, filtered by `ZYG_LOG` in the syntax of `RUST_LOG`.
-fn log_to_stderr(default: &str) {
-    let filter = env_logger::Env::new().filter_or("ZYG_LOG", default);
-    // A second initialisation is the only error, and there is no second.
-    let _ = env_logger::Builder::from_env(filter).try_init();
 }

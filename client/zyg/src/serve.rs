@@ -19,6 +19,7 @@ pub fn serve(serve: &Serve) -> anyhow::Result<u8> {
     if serve.private {
         zygote::daemonize().context("failed to detach")?;
     }
+    zygote::keep_to_oneself().context("failed to keep inherited descriptors from others")?;
     let config_file = serve.config.clone().or_else(|| {
         Some(PathBuf::from(SYSTEM_CONFIG)).filter(|path| !serve.private && path.exists())
     });

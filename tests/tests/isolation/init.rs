@@ -1,6 +1,7 @@
 //! Pid 1 cannot be reached by the commands that it runs, which have its uid.
 
-use zyg_tests::{Probe, Server, eventually, is_root};
+use zyg_tests::{Probe, Server, Setup, eventually, is_root};
+use zygote_client::LeaseOptions;
 
 const DENIED: [&str; 2] = ["EACCES", "EPERM"];
 
@@ -92,6 +93,52 @@ fn the_program_behind_init_cannot_be_replaced() {
     // Nor can the binary by its own name, wherever that is visible.
     let found = probe.one_inside(&lease, "write(binary)");
     assert!(["EROFS", "EACCES", "ENOENT", "ETXTBSY"].contains(&found.as_str()), "{found}");
+}
+
+/// `#!/proc/self/exe` executes init's program again, and whoever executes a program can name it: not on a
+/// mount where its user could change what the host has.
+#[test]
+fn the_program_behind_init_cannot_be_changed_by_executing_it_again() {
+    const CHANGE: &str = "cd /proc; for p in [0-9]*; do \
+        if test \"$(cat $p/comm)\" = zyg-template; then chmod 755 $p/exe 2>&1; echo found; fi; done";
+    let server = Server::start();
+    let lease = server.client().lease().unwrap();
+    let script =
+        "printf '#!/proc/self/exe template\\n' > /tmp/a && chmod 755 /tmp/a && chmod 755 /tmp/a";
+    let made = lease.command("sh").args(["-c", script]).status().unwrap();
+    assert!(made.success(), "the control: what is a command's own can be changed");
+    // It waits to be told what to prepare.
+    let (ours, theirs) = zyg_protocol::socket::pair().unwrap();
+    let mut again = lease.command("/tmp/a").stdin(theirs).spawn().unwrap();
+    let told = eventually("init's program, executed again", || {
+        let output = lease.command("sh").args(["-c", CHANGE]).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        told.contains("found").then_some(told)
+    });
+    assert!(told.contains("Read-only file system"), "{told}");
+    drop(ours);
+    again.wait().unwrap();
+}
+
+/// What init has open is closed before a path is followed for a command (CVE-2024-21626).
+#[test]
+fn no_path_leads_through_inits_descriptors() {
+    let setup = Setup::default().config("[profile.own]\nnetwork = \"own\"\n");
+    let server = setup.start();
+    for profile in ["default", "own"] {
+        let lease = server.client().acquire(LeaseOptions::new().profile(profile)).unwrap();
+        let starts_in = |path: &str| {
+            let status = lease.command("true").current_dir(path).status();
+            status.is_ok_and(|status| status.success())
+        };
+        assert!(starts_in("/proc/self/root/tmp"), "the control");
+        for number in 0..64 {
+            let path = format!("/proc/self/fd/{number}");
+            assert!(!starts_in(&path), "{profile}: a command starts in {path}");
+            let program = format!("{path}/bin/true");
+            assert!(lease.command(&program).status().is_err(), "{profile}: {program} is executed");
+        }
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod due;
 mod effects;
 mod held;
 mod listener;
+mod logs;
 mod orphans;
 mod pools;
 mod recipes;
@@ -309,6 +310,7 @@ impl Server {
                 }
                 self.hear_template(key);
             }
+            Source::Log(key) => self.hear_log(key),
             Source::Zygote(key) => self.hear_zygote(key, closed),
             Source::Remains(key) => self.remains_gone(key),
         }

@@ -1,5 +1,6 @@
 //! The pools, each with the template and the zygotes that the policy decides about.
 
+use super::logs::Log;
 use super::recipes::{self, Facts};
 use super::slices::{self, Reserved};
 use super::tokens::{Arena, Key};
@@ -8,6 +9,7 @@ use super::wire::Wire;
 use crate::config::{self, Config, Profile};
 use crate::filter::Filters;
 use crate::pool::{Limits, Policy, PoolKey, Quota, Settings, SlotKey, Time};
+use crate::sys::program::OwnProgram;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
 use std::os::fd::OwnedFd;
@@ -78,6 +80,8 @@ pub(super) struct Template {
     /// The process, to end it where the end of its wire does not.
     pub pidfd: OwnedFd,
     pub wire: Wire,
+    /// What it logs.
+    pub log: Log,
     /// Whether its tree is prepared.
     pub ready: bool,
     /// Orders that it has not answered yet.
@@ -138,6 +142,8 @@ pub(super) struct Pools {
     /// their profile is no more.
     retiring: Vec<PoolKey>,
     pub templates: Arena<Template>,
+    /// What they are made of, once one was needed.
+    pub program: Option<OwnProgram>,
     pub zygotes: Arena<Zygote>,
     by_slot: HashMap<SlotKey, Key>,
     /// Zygotes that were let go of, the first one first, and when their templates are to kill those that
@@ -170,6 +176,7 @@ impl Pools {
             newest: HashMap::new(),
             retiring: Vec::new(),
             templates: Arena::default(),
+            program: None,
             zygotes: Arena::default(),
             by_slot: HashMap::new(),
             let_go: VecDeque::new(),

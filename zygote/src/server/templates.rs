@@ -1,6 +1,7 @@
 //! Templates: started, heard, mourned.
 
 use super::Server;
+use super::logs::Log;
 use super::pools::{Pools, TEMPLATE_SILENCE_MAX, Template, Zygote};
 use super::tokens::{Key, Source};
 use super::wire::{Wire, WireError};
@@ -8,10 +9,12 @@ use crate::diagnose;
 use crate::failure::failure;
 use crate::pool::{Event, PoolKey, SlotKey, Time};
 use crate::sys::process;
+use crate::sys::program::OwnProgram;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::Pid;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use zyg_protocol::codec::decode;
 use zyg_protocol::message::{Denial, Failure, FromTemplate, Step, ToTemplate, plain_text};
@@ -24,9 +27,6 @@ const MESSAGES_PER_TURN: usize = 256;
 pub(super) const NO_DESCRIPTOR: &str = "the server has no descriptor left to hand an environment \
                                         over: raise its ulimit -n or LimitNOFILE=";
 
-/// What a template is started as: our own binary in another role.
-const OWN_BINARY: &str = "/proc/self/exe";
-
 impl Server {
     /// Starts a pool's template unless it has one.
     ///
@@ -35,6 +35,10 @@ impl Server {
     pub(super) fn ensure_template(&mut self, pool: PoolKey) -> Result<(), String> {
         if self.pools[pool].template.is_some() {
             return Ok(());
+        }
+        if self.pools.program.is_none() {
+            let found = OwnProgram::find().map_err(|failure| diagnose::advice(&failure));
+            self.pools.program = Some(found.inspect_err(|reason| log::error!("{reason}"))?);
         }
         self.start_template(pool).map_err(|error| {
             if let Some(key) = self.pools[pool].template.take() {
@@ -46,11 +50,14 @@ impl Server {
         })
     }
 
+    /// Our own binary in another role.
     fn start_template(&mut self, pool: PoolKey) -> std::io::Result<()> {
+        let Some(program) = &self.pools.program else { return Ok(()) };
         let (ours, theirs) = pair()?;
-        let mut command = Command::new(OWN_BINARY);
-        command.arg(crate::template::ROLE).env_clear().stdin(theirs).stdout(Stdio::null());
-        command.current_dir("/");
+        let (log, to_log) = Log::new()?;
+        let mut command = Command::new(program.path());
+        command.arg0(program.name()).arg(crate::template::ROLE).env_clear().current_dir("/");
+        command.stdin(theirs).stdout(Stdio::null()).stderr(to_log);
         // How much to log, and where newuidmap(1) is.
         for name in ["ZYG_LOG", "PATH"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
@@ -60,7 +67,7 @@ impl Server {
         let pidfd = process::open(Pid::from_raw(pid as i32))?;
         let (wire, now) = (Wire::new(ours, Pools::outbox_max())?, self.now());
         let template =
-            Template { pool, pid, pidfd, wire, ready: false, owes: 0, silent_since: now };
+            Template { pool, pid, pidfd, wire, log, ready: false, owes: 0, silent_since: now };
         let key = self.pools.templates.insert(template);
         let entry = &mut self.pools[pool];
         entry.template = Some(key);
@@ -70,6 +77,7 @@ impl Server {
         if let Some(template) = self.pools.templates.get_mut(key) {
             template.wire.watch(self.poll.registry(), Source::Template(key).token())?;
         }
+        self.watch_log(key)?;
         self.order(pool, &order, &[]).map_err(std::io::Error::other)
     }
 
@@ -164,6 +172,7 @@ impl Server {
     }
 
     pub(super) fn hear_template(&mut self, key: Key) {
+        self.hear_log(key);
         for _ in 0..MESSAGES_PER_TURN {
             let Some(template) = self.pools.templates.get(key) else { return };
             let pool = template.pool;
@@ -306,8 +315,11 @@ impl Server {
 
     /// The rule when a template dies: what is leased goes on, the rest ends with it.
     pub(super) fn template_lost(&mut self, key: Key) {
+        // Which may say why.
+        self.hear_log(key);
         let Some(template) = self.pools.templates.remove(key) else { return };
         self.unwatch(template.wire.socket());
+        self.unwatch(&template.log.pipe());
         let pool = template.pool;
         let entry = &mut self.pools[pool];
         if entry.template == Some(key) {

@@ -13,6 +13,8 @@ pub(super) enum Source {
     Signals,
     Session(Key),
     Template(Key),
+    /// What a template logs.
+    Log(Key),
     /// A zygote's lifeline.
     Zygote(Key),
     /// The pidfd of a zygote whose template is gone, so that nobody else tells of its end.
@@ -31,6 +33,7 @@ impl Source {
             Self::Template(key) => (3, key),
             Self::Zygote(key) => (4, key),
             Self::Remains(key) => (5, key),
+            Self::Log(key) => (6, key),
         };
         let generation = (key.generation as usize) << KIND_BITS;
         Token((key.index as usize) << (KIND_BITS + GENERATION_BITS) | generation | kind)
@@ -47,6 +50,7 @@ impl Source {
             3 => Self::Template(key),
             4 => Self::Zygote(key),
             5 => Self::Remains(key),
+            6 => Self::Log(key),
             _ => return None,
         })
     }

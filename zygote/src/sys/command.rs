@@ -183,6 +183,9 @@ impl Prepared {
             for (from, to) in numbers.iter() {
                 Errno::result(libc::dup2(*from, *to)).map_err(step(Step::Descriptors))?;
             }
+            // What is the caller's own is closed when the program is executed, and must be before any
+            // path is followed: one may lead through `/proc/self/fd` (CVE-2024-21626).
+            close_others(numbers).map_err(step(Step::Descriptors))?;
             if let Some(terminal) = self.terminal {
                 let made = libc::ioctl(terminal, libc::TIOCSCTTY, 0);
                 Errno::result(made).map_err(step(Step::Tty))?;
@@ -259,6 +262,26 @@ impl Prepared {
             _ => failed(if denied { Errno::EACCES } else { last }),
         }
     }
+}
+
+/// Closes every descriptor that is no target. Runs in the child.
+///
+/// # Safety
+/// Integers only; safe in a vfork's child whose descriptors are its own.
+unsafe fn close_others(numbers: &mut [(RawFd, RawFd)]) -> Result<(), Errno> {
+    let close = |first: u32, last: u32| {
+        // SAFETY: integers only; whoever owns these owns them in the parent's table.
+        first > last || unsafe { libc::close_range(first, last, 0) } == 0
+    };
+    numbers.sort_unstable_by_key(|(_, to)| *to);
+    let mut next = 0;
+    for to in numbers.iter().map(|(_, to)| *to as u32) {
+        if to > next && !close(next, to - 1) {
+            return Err(Errno::last());
+        }
+        next = next.max(to + 1);
+    }
+    if close(next, u32::MAX) { Ok(()) } else { Err(Errno::last()) }
 }
 
 /// Sets one limit, lowered to what the caller's hard limit allows, and if it is only to `lower`, to

@@ -68,6 +68,17 @@ pub fn close_stdin() -> Result<(), Errno> {
     duplicate_to(null.map_err(IntoErrno::into_errno)?.as_raw_fd(), 0, 0)
 }
 
+/// Has no program that this process executes get any descriptor but the standard streams, whatever this
+/// process was started with.
+///
+/// # Errors
+/// That of close_range(2) (Linux 5.11 for `CLOSE_RANGE_CLOEXEC`).
+pub fn keep_to_oneself() -> Result<(), Errno> {
+    // SAFETY: integers only; nothing is closed before a program is executed.
+    Errno::result(unsafe { libc::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) })
+        .map(drop)
+}
+
 /// Accepts a connection (accept4(2)); nix returns a bare number.
 ///
 /// # Errors

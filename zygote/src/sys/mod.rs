@@ -14,4 +14,5 @@ pub mod placement;
 pub mod privilege;
 pub mod probe;
 pub mod process;
+pub mod program;
 pub mod tty;
