@@ -112,8 +112,7 @@ impl Server {
         let now = self.now().0;
         let Some(template) = self.pools.templates.get_mut(key) else { return };
         if template.log.tell(template.pid, now) {
-            // Edge-triggered readiness would not come again for what is unread: look again next turn.
-            self.pools.unheard.push(key);
+            self.pools.look_again(key);
         }
     }
 

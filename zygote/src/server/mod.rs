@@ -35,6 +35,7 @@ pub use signals::Signals;
 use crate::config::{Config, Principal};
 use crate::filter::{FilterError, Filters};
 use crate::pool::{Effect, Event, PoolKey, SlotKey, Time, WaiterKey};
+use crate::sys::program::OwnProgram;
 use held::Held;
 use listener::Door;
 use mio::unix::SourceFd;
@@ -219,7 +220,7 @@ impl Server {
         let (limits, sessions_max) = reload::shares(&options.config, nofile.1);
         let socket_path = options.listener.path();
         let socket_path = socket_path.canonicalize().unwrap_or_else(|_| socket_path.into());
-        let server = Self {
+        let mut server = Self {
             poll,
             config: options.config,
             config_file: options.config_file,
@@ -259,6 +260,8 @@ impl Server {
             scratch: Vec::with_capacity(1024),
             buffer: vec![0; MESSAGE_BYTES_MAX],
         };
+        // Before its file is replaced, as by an upgrade.
+        server.pools.program = OwnProgram::find().ok();
         if let Some(listener) = &server.listener {
             server.watch(listener.socket(), Source::Listener).map_err(ServerError::Loop)?;
         }

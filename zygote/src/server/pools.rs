@@ -142,7 +142,8 @@ pub(super) struct Pools {
     /// their profile is no more.
     retiring: Vec<PoolKey>,
     pub templates: Arena<Template>,
-    /// What they are made of, once one was needed.
+    /// What they are made of. Where it could not be found at the start, the reason is found when one is
+    /// needed.
     pub program: Option<OwnProgram>,
     pub zygotes: Arena<Zygote>,
     by_slot: HashMap<SlotKey, Key>,
@@ -181,6 +182,14 @@ impl Pools {
             by_slot: HashMap::new(),
             let_go: VecDeque::new(),
             unheard: Vec::new(),
+        }
+    }
+
+    /// Looks at a template again in the next turn: edge-triggered readiness would not come again for what
+    /// is unread.
+    pub fn look_again(&mut self, template: Key) {
+        if !self.unheard.contains(&template) {
+            self.unheard.push(template);
         }
     }
 

@@ -78,7 +78,7 @@ fn fitting(mut pools: Vec<PoolStatus>) -> Vec<PoolStatus> {
 mod tests {
     use super::*;
     use zyg_protocol::codec::encode;
-    use zyg_protocol::message::{Fate, Reply};
+    use zyg_protocol::message::{Fate, Fates, Reply};
 
     fn failing(pools: usize, reason: &str) -> Vec<PoolStatus> {
         let pool = PoolStatus {
@@ -117,5 +117,8 @@ mod tests {
         assert!(few.iter().all(|pool| pool.failing.as_ref() == Some(&long)), "nothing is cut");
         let many = fitting(failing(2000, &long));
         assert!(is_sent(&many) && many.len() > 150, "{}", many.len());
+        let new = |pool: PoolStatus| PoolStatus { fates: Fates::default(), ..pool };
+        let many = fitting(failing(2000, &long).into_iter().map(new).collect());
+        assert!(is_sent(&many) && many.len() > 300, "{}", many.len());
     }
 }

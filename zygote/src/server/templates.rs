@@ -56,7 +56,8 @@ impl Server {
         let (ours, theirs) = pair()?;
         let (log, to_log) = Log::new()?;
         let mut command = Command::new(program.path());
-        command.arg0(program.name()).arg(crate::template::ROLE).env_clear().current_dir("/");
+        // It is what environments see of their process 1.
+        command.arg0("zyg").arg(crate::template::ROLE).env_clear().current_dir("/");
         command.stdin(theirs).stdout(Stdio::null()).stderr(to_log);
         // How much to log, and where newuidmap(1) is.
         for name in ["ZYG_LOG", "PATH"] {
@@ -172,7 +173,6 @@ impl Server {
     }
 
     pub(super) fn hear_template(&mut self, key: Key) {
-        self.hear_log(key);
         for _ in 0..MESSAGES_PER_TURN {
             let Some(template) = self.pools.templates.get(key) else { return };
             let pool = template.pool;
@@ -201,8 +201,7 @@ impl Server {
             }
             self.settle();
         }
-        // Edge-triggered readiness would not come again for what is unread: look again next turn.
-        self.pools.unheard.push(key);
+        self.pools.look_again(key);
     }
 
     /// A template's message came, and the server was at its limit: what rode along is closed. Whose
@@ -390,6 +389,7 @@ impl Server {
     /// Looks again at templates that had more to say than one turn allows.
     pub(super) fn hear_the_unheard(&mut self) {
         for key in std::mem::take(&mut self.pools.unheard) {
+            self.hear_log(key);
             self.hear_template(key);
         }
     }

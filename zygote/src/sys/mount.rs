@@ -2,9 +2,9 @@
 //! Linux 5.12 for the last one), which neither nix nor libc wraps.
 #![expect(unsafe_code, reason = "system calls without a wrapper")]
 
+use super::process::beside;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
-use nix::sys::wait::{WaitPidFlag, waitpid};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
@@ -89,9 +89,6 @@ pub fn attach(tree: BorrowedFd<'_>, target: &CStr) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
-/// Bytes of the stack of the process that [`new_procfs`] needs for a moment.
-const STACK_BYTES: usize = 16 * 1024;
-
 /// A new instance of procfs for the caller's pid namespace, mounted nowhere. (Mounting one again makes
 /// an instance of its own since Linux 5.8.)
 ///
@@ -105,30 +102,14 @@ pub fn own_procfs() -> Result<OwnedFd, Errno> {
 }
 
 /// The same, for a caller without rights over its pid namespace. A child makes one in a pid namespace
-/// that it is born into; it shares the caller's memory and descriptors and is gone when this returns.
-/// Nobody hears of it by SIGCHLD.
-/// The caller must have one thread, as every process of this crate has.
+/// that it is born into (see [`beside`]).
 ///
 /// # Errors
 /// As of [`own_procfs`], and those of clone(2).
 pub fn new_procfs() -> Result<OwnedFd, Errno> {
     let mut made = Err(Errno::ECHILD);
-    let mut stack = vec![0; STACK_BYTES];
-    let child = Box::new(|| {
-        made = detached_procfs();
-        // SAFETY: ends the child without running anything of the parent's exit handlers.
-        unsafe { libc::_exit(0) }
-    });
-    let flags = CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_VM
-        | CloneFlags::CLONE_VFORK
-        | CloneFlags::CLONE_FILES;
-    // SAFETY: with CLONE_VFORK the caller is suspended until the child has exited, so that memory is
-    // not used by both at once; the child runs on a stack of its own, makes system calls and writes
-    // to `made`, which outlives it.
-    let child = unsafe { nix::sched::clone(child, &mut stack, flags, None) }?;
-    // One that was cloned without an exit signal is only waited for by those who ask for such.
-    while waitpid(child, Some(WaitPidFlag::__WALL)) == Err(Errno::EINTR) {}
+    // SAFETY: system calls only, and a number that is written.
+    unsafe { beside(CloneFlags::CLONE_NEWPID, || made = detached_procfs()) }?;
     // SAFETY: the kernel has made this descriptor for the table that both share, and nobody else
     // knows of it.
     made.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })

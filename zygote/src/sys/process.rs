@@ -2,9 +2,11 @@
 #![expect(unsafe_code, reason = "system calls without a wrapper")]
 
 use nix::errno::Errno;
+use nix::sched::CloneFlags;
 use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, raise, sigaction, sigprocmask,
 };
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::process::exit;
@@ -76,6 +78,34 @@ fn clone_into(namespaces: i32) -> Result<Cloned, Errno> {
             pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
         }),
     }
+}
+
+/// Bytes of the stack of a process of [`beside`].
+const BESIDE_STACK_BYTES: usize = 64 * 1024;
+
+/// Has `act` done by a child that is born with these flags, shares the caller's memory and descriptors,
+/// and is gone when this returns. Nobody hears of it by SIGCHLD.
+///
+/// # Errors
+/// Those of clone(2).
+///
+/// # Safety
+/// `act` makes system calls and writes to memory, and no more: it allocates nothing, and does not panic.
+/// The caller has one thread, as every process of this crate has.
+pub unsafe fn beside(flags: CloneFlags, mut act: impl FnMut()) -> Result<(), Errno> {
+    let mut stack = vec![0; BESIDE_STACK_BYTES];
+    let child = Box::new(|| {
+        act();
+        // SAFETY: ends the child without running anything of the parent's exit handlers.
+        unsafe { libc::_exit(0) }
+    });
+    let shared = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK | CloneFlags::CLONE_FILES;
+    // SAFETY: with CLONE_VFORK the caller is suspended until the child has exited, so that memory is
+    // not used by both at once; the child runs on a stack of its own and does what the caller has promised.
+    let child = unsafe { nix::sched::clone(child, &mut stack, flags | shared, None) }?;
+    // One that was cloned without an exit signal is only waited for by those who ask for such.
+    while waitpid(child, Some(WaitPidFlag::__WALL)) == Err(Errno::EINTR) {}
+    Ok(())
 }
 
 /// Ends the process behind a pidfd. One that has ended already is no error.

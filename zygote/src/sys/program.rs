@@ -7,34 +7,25 @@
 #![expect(unsafe_code, reason = "a child that shares the caller's memory")]
 
 use super::mount::{attr, copy_tree, set_attributes};
+use super::process::beside;
 use crate::failure::{At, failure};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{FileStat, Mode, fstat};
-use nix::sys::wait::{WaitPidFlag, waitpid};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use zyg_protocol::message::{Failure, Step};
-
-/// Bytes of the stack of the process that makes the mount.
-const STACK_BYTES: usize = 64 * 1024;
 
 /// The program of the calling process on a mount of its own, attached to nothing, that is read-only.
 #[derive(Debug)]
-pub struct OwnProgram {
-    file: OwnedFd,
-    /// What it is called where everybody has it.
-    name: PathBuf,
-}
+pub struct OwnProgram(OwnedFd);
 
 impl OwnProgram {
     /// Finds it by its name, and makes the mount: with the caller's rights if it may (open_tree(2)), else
-    /// with those of a child in a user and a mount namespace of its own, which shares the caller's memory
-    /// and descriptors and is gone when this returns. The caller must have one thread, as every process
-    /// of this crate has.
+    /// with those of a child in a user and a mount namespace of its own ([`beside`]).
     ///
     /// # Errors
     /// Where namespaces are refused, or the mount; `ENOENT` or `ESTALE` where another program has the name
@@ -53,19 +44,13 @@ impl OwnProgram {
             Err(Errno::EPERM) => by_a_child(mount)?,
             made => made,
         };
-        Ok(Self { file: made.at_subject(Step::OpenTree, path.to_bytes())?, name })
+        made.at_subject(Step::OpenTree, path.to_bytes()).map(Self)
     }
 
     /// What it is to be executed by, by the process that has found it or a child of its.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
-    }
-
-    /// What it is called where everybody has it.
-    #[must_use]
-    pub fn name(&self) -> &Path {
-        &self.name
+        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
     }
 }
 
@@ -84,27 +69,13 @@ fn read_only(path: &CStr, running: &FileStat) -> Result<OwnedFd, Errno> {
 fn by_a_child(act: impl Fn() -> Result<OwnedFd, Errno>) -> Result<Result<OwnedFd, Errno>, Failure> {
     let mut refused = None;
     let mut made = Err(Errno::ECHILD);
-    let mut stack = vec![0; STACK_BYTES];
-    let child = Box::new(|| {
-        match unshare(CloneFlags::CLONE_NEWNS) {
-            // By its number: the table that it is in is the caller's.
-            Ok(()) => made = act().map(IntoRawFd::into_raw_fd),
-            Err(errno) => refused = Some(errno),
-        }
-        // SAFETY: ends the child without running anything of the parent's exit handlers.
-        unsafe { libc::_exit(0) }
-    });
-    let flags = CloneFlags::CLONE_NEWUSER
-        | CloneFlags::CLONE_VM
-        | CloneFlags::CLONE_VFORK
-        | CloneFlags::CLONE_FILES;
-    // SAFETY: with CLONE_VFORK the caller is suspended until the child has exited, so that memory is
-    // not used by both at once; the child runs on a stack of its own, makes system calls and writes
-    // to what outlives it.
-    let child = unsafe { nix::sched::clone(child, &mut stack, flags, None) };
-    let child = child.at(Step::UserNamespace)?;
-    // One that was cloned without an exit signal is only waited for by those who ask for such.
-    while waitpid(child, Some(WaitPidFlag::__WALL)) == Err(Errno::EINTR) {}
+    let make = || match unshare(CloneFlags::CLONE_NEWNS) {
+        // By its number: the table that it is in is the caller's.
+        Ok(()) => made = act().map(IntoRawFd::into_raw_fd),
+        Err(errno) => refused = Some(errno),
+    };
+    // SAFETY: system calls only, and numbers that are written.
+    unsafe { beside(CloneFlags::CLONE_NEWUSER, make) }.at(Step::UserNamespace)?;
     match refused {
         Some(errno) => Err(errno).at(Step::MountNamespace),
         // SAFETY: the kernel has made this descriptor for the table that both share, and nobody else
