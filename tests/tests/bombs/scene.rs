@@ -215,13 +215,13 @@ impl Bystander {
 }
 
 /// What each template has, unless one is about to clone. Its stock of network namespaces may come at
-/// any time, with a pidfd and a link.
+/// any time, with a pidfd and two links.
 fn holdings(server: &Server) -> Option<BTreeMap<Pid, Holdings>> {
     let templates = server.processes_named("zyg-template").into_iter();
     let of = |template: Pid| {
         let stocks = server.processes_named("zyg-stock");
         let stocks = Census::numbers_below(template).into_iter().filter(|pid| stocks.contains(pid));
-        let descriptors = descriptors_of(template) - 2 * stocks.count();
+        let descriptors = descriptors_of(template) - 3 * stocks.count();
         let mounts = fs::read_to_string(format!("/proc/{template}/mountinfo")).unwrap();
         let in_tree = mounts.contains(" - tmpfs zyg ");
         (!in_tree).then(|| (template, Holdings { descriptors, mounts: mounts.lines().count() }))
