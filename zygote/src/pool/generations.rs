@@ -16,8 +16,8 @@ use super::time::Time;
 use super::{Effect, Policy, PoolKey, Served};
 use std::time::Duration;
 
-/// The longest that a pool stays in force beside its successor: a new configuration that can be built
-/// is ready long before, and one that cannot is to be heard of.
+/// The longest that a pool stays in force beside a successor whose builds do not fail: a new
+/// configuration that can be built is ready long before.
 pub const HANDOVER_MAX: Duration = Duration::from_secs(10);
 
 /// The name of a lineage: the key of its first pool.
@@ -35,7 +35,7 @@ pub(super) struct Lineage {
     /// How many zygotes there may be of all generations together: what the newest says, or has said
     /// before it was forgotten.
     pub(super) max: u32,
-    /// When the newest takes over at the latest.
+    /// When the newest takes over at the latest, unless its builds fail.
     pub(super) hand_over_by: Time,
     /// Warm zygotes of the pool in force that have ended in this hand-over, most of them to make room for
     /// the newest's.
@@ -99,23 +99,47 @@ impl Policy {
     }
 
     /// The newest takes over as soon as it is as good as the one in force, or when there is no point
-    /// in waiting for that.
+    /// in waiting for that; one whose builds fail does not take the place of one that serves.
     pub(super) fn hand_over(&mut self, now: Time, of: PoolKey) {
         let Some(lineage) = self.lineage(of).filter(|lineage| lineage.hands_over()) else { return };
         let (old, new) = (lineage.in_force, lineage.newest);
-        let Some(successor) = self.pools.get(&new) else { return };
+        let late = self.hand_over_by(of).is_some_and(|by| by <= now);
+        let serves = !self.fails(old) || self.slots.of(old).warm() > 0;
         // What is gathered for a waiter is not there for others.
         let warm = if self.waiters.of(old) > 0 {
             0
         } else {
             self.slots.of(old).warm().saturating_add(lineage.exchanged)
         };
-        let equal = self.target(now, new).min(warm);
-        let fails = successor.circuit.refuses(now).is_some();
-        if self.slots.of(new).warm() >= equal || fails || lineage.hand_over_by <= now {
+        // One is to show that there can be any.
+        let equal = self.target(now, new).min(warm.max(u32::from(serves)));
+        if self.slots.of(new).warm() >= equal || late {
             self.put_in_force(new);
             self.retire_one(old);
         }
+    }
+
+    /// When a hand-over is over at the latest; one to a pool whose builds fail lasts until they do not.
+    pub(super) fn hand_over_by(&self, pool: PoolKey) -> Option<Time> {
+        let lineage = self.lineage(pool).filter(|lineage| lineage.hands_over())?;
+        (!self.fails(lineage.newest)).then_some(lineage.hand_over_by)
+    }
+
+    /// A build of a pool has succeeded: one whose builds have failed has time to be as good as the one
+    /// in force.
+    pub(super) fn build_succeeded(&mut self, now: Time, of: PoolKey) {
+        let failed = self.fails(of);
+        if let Some(pool) = self.pools.get_mut(&of) {
+            pool.circuit.succeeded();
+        }
+        if let Some(lineage) = self.lineage_mut(of).filter(|it| failed && it.newest == of) {
+            lineage.hand_over_by = now.after(HANDOVER_MAX);
+        }
+    }
+
+    /// Whether the latest build of a pool has failed.
+    fn fails(&self, pool: PoolKey) -> bool {
+        self.pools.get(&pool).is_some_and(|pool| pool.circuit.reason().is_some())
     }
 
     fn put_in_force(&mut self, pool: PoolKey) {

@@ -212,8 +212,9 @@ impl Policy {
     ///
     /// While the hand-over lasts, `old` stays in force. It is over when the new one has as many
     /// warm zygotes as its target says or as the old one has and has lost meanwhile but to leases,
-    /// whichever is less; when its builds fail, so that the new configuration is in force and says
-    /// why; or after [`HANDOVER_MAX`]. Then the new one is in force, and the old one is retired. Both
+    /// whichever is less, but one at least; or after [`HANDOVER_MAX`], unless its builds fail: then
+    /// the old one stays in force until they do not, or it has nothing warm and its own fail as well.
+    /// When it is over, the new one is in force, and the old one is retired. Both
     /// together never exceed the new `max` by anything that is built from now on: where that, or the
     /// server, has no room for the new one's builds, warm zygotes of the old one make it, one for each.
     ///

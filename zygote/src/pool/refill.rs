@@ -93,8 +93,9 @@ impl Policy {
     }
 
     fn missing_of_successor(&self, now: Time, key: PoolKey) -> u32 {
-        let Some(lineage) = self.lineage(key) else { return 0 };
-        self.target(now, lineage.newest).saturating_sub(self.idle(lineage.newest))
+        let Some(newest) = self.lineage(key).map(|lineage| lineage.newest) else { return 0 };
+        let tries = self.pools.get(&newest).map_or(0, |pool| pool.circuit.allows(now));
+        self.target(now, newest).saturating_sub(self.idle(newest)).min(tries)
     }
 
     fn wants(&self, now: Time, key: PoolKey) -> Wants {

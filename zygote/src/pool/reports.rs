@@ -10,9 +10,7 @@ impl Policy {
         let Some(parked) = self.slots.park(now, slot) else { return };
         // One that has come back says nothing about builds.
         if let Parked::Built { cost } = parked {
-            if let Some(pool) = self.pools.get_mut(&key) {
-                pool.circuit.succeeded();
-            }
+            self.build_succeeded(now, key);
             if let Some(lineage) = self.lineage_mut(key) {
                 lineage.demand.built(cost);
             }

@@ -330,11 +330,13 @@ impl Server {
                 template.pid
             )
         });
-        log::error!(
-            "lost the template of profile {} and uid {}: {reason}",
-            entry.profile,
-            entry.uid
-        );
+        let of = format!("profile {} and uid {}", entry.profile, entry.uid);
+        log::error!("lost the template of {of}: {reason}");
+        let in_force = self.pools.policy.in_force(pool);
+        if in_force != pool && !self.pools.policy.counts(pool).retired {
+            let generation = self.pools[in_force].generation;
+            log::warn!("until that is mended, generation {generation} stays in force for {of}");
+        }
         self.open_no_more(pool, &reason);
         self.tell(Event::TemplateLost { pool, reason });
     }

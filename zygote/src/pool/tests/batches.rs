@@ -412,9 +412,9 @@ fn a_batch_that_waits_in_an_older_generation_is_served_first() {
     story.acquire_many(2, 4);
     let new = story.watched.supersede(old, pool(1, 4));
     story.tell(Event::TimePassed);
-    assert_eq!(story.watched.policy.in_force(new), new, "what is gathered is not for others");
     assert_eq!(story.counts_of(old).warm, 2);
     story.ready_all();
+    assert_eq!(story.watched.policy.in_force(new), new, "what is gathered is not for others");
     story.acquire_of(new, 3);
     let counts = (story.counts_of(old), story.counts_of(new));
     assert_eq!((counts.0.warm, counts.1.warm, counts.1.waiters), (2, 1, 1), "{counts:?}");

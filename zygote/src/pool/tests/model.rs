@@ -383,6 +383,7 @@ impl Model {
             }
             Event::ZygoteReady { slot } => {
                 if let State::Spawning { .. } | State::Returning { .. } = self.state(*slot) {
+                    self.build_succeeded(*slot);
                     self.become_state(*slot, State::Warm);
                 }
             }
@@ -460,6 +461,20 @@ impl Model {
             start,
             batches_before,
         });
+    }
+
+    /// A pool whose builds have failed has its time to take over from the first one that succeeds.
+    fn build_succeeded(&mut self, slot: SlotKey) {
+        let (State::Spawning { .. }, Some(zygote)) = (self.state(slot), self.zygote(slot)) else {
+            return;
+        };
+        let (key, by) = (zygote.pool, self.elapsed + HANDOVER_MAX);
+        // As of the event before.
+        let failed = self.pool(key).is_some_and(|pool| pool.counts.failing.is_some());
+        let lineage = self.lineage_mut(key);
+        if failed && lineage.newest == key {
+            lineage.hand_over_by = by;
+        }
     }
 
     /// A warm zygote is about to end.

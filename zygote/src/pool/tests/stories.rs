@@ -163,6 +163,19 @@ impl Story {
         self.spawns()
     }
 
+    /// As [`Self::live_ms`], and whatever is ordered to be built of a pool fails at once.
+    pub(super) fn fail_for_ms(&mut self, duration_ms: u64, pool: PoolKey, reason: &str) {
+        let end = self.now_ms + duration_ms;
+        while let Some(next) = self.deadline_ms().filter(|next| *next <= end) {
+            self.now_ms = next;
+            self.tell(Event::TimePassed);
+            while let Some(index) = self.builders().iter().position(|builds| *builds == pool) {
+                self.fail(self.spawns()[index], reason);
+            }
+        }
+        self.now_ms = end;
+    }
+
     /// A lease ends, and nothing is left of it.
     pub(super) fn end(&mut self, slot: SlotKey) -> &[Effect] {
         self.tell(Event::LeaseEnded { slot });

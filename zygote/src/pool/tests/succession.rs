@@ -65,16 +65,68 @@ fn a_retired_pool_serves_its_waiters_cold_and_builds_for_nobody_else() {
 }
 
 #[test]
-fn a_new_pool_whose_builds_fail_takes_over_and_says_why() {
+fn a_new_pool_whose_builds_fail_does_not_take_the_place_of_one_that_serves() {
     let (mut story, old, new) = superseded(settings(2, 9), settings(1, 9));
     let slot = story.spawns()[0];
     let again = story.fail(slot, "no such root")[0];
-    assert_eq!(story.watched.policy.in_force(new), old, "one mishap is none");
     story.fail(again, "no such root");
+    assert_eq!(story.counts_of(new).failing.as_deref(), Some("no such root"));
+    story.fail_for_ms(60_000, new, "no such root");
+    assert_eq!(story.watched.policy.in_force(new), old, "however long it takes");
+    assert_eq!((story.counts_of(old).warm, story.counts_of(old).retired), (2, false));
+    let lease = story.lease(1);
+    story.ready_all();
+    assert_eq!(story.counts_of(old).warm, 2, "it is refilled");
+    story.end(lease);
+}
+
+#[test]
+fn a_new_pool_whose_builds_have_failed_takes_over_when_they_do_not_any_more() {
+    let (mut story, old, new) = superseded(settings(2, 9), settings(2, 9));
+    for slot in story.spawns() {
+        story.fail(slot, "busy");
+    }
+    story.fail_for_ms(15_000, new, "busy");
+    assert_eq!(story.watched.policy.in_force(new), old);
+    while story.spawns().is_empty() {
+        story.now_ms = story.deadline_ms().expect("a try is due");
+        story.tell(Event::TimePassed);
+    }
+    let slot = story.spawns()[0];
+    story.tell(Event::ZygoteReady { slot });
+    assert_eq!(story.watched.policy.in_force(new), old, "it is not as warm yet");
+    story.ready_all();
     assert_eq!(story.watched.policy.in_force(new), new);
-    let why = Denial::BuildFailing { reason: "no such root".into() };
+}
+
+#[test]
+fn where_neither_can_be_built_the_new_pool_takes_over_and_says_why() {
+    let mut story = Story::start(settings(1, 9));
+    let old = story.pool;
+    let slot = story.spawns()[0];
+    let again = story.fail(slot, "no such root")[0];
+    story.fail(again, "no such root");
+    let new = story.watched.supersede(old, settings(1, 9));
+    story.tell(Event::TimePassed);
+    assert_eq!(story.watched.policy.in_force(new), new);
+    let slot = story.spawns()[0];
+    let again = story.fail(slot, "no other root")[0];
+    story.fail(again, "no other root");
+    let why = Denial::BuildFailing { reason: "no other root".into() };
     assert_eq!(story.acquire_of(new, 1), [denied(1, why)]);
-    assert_eq!(story.counts_of(old).warm, 0);
+}
+
+/// All that there is may be leased when a configuration comes that nobody has built yet.
+#[test]
+fn a_new_pool_shows_that_it_can_be_built_before_it_takes_over() {
+    let mut story = Story::warm(settings(1, 1));
+    let old = story.pool;
+    story.lease(1);
+    let new = story.watched.supersede(old, settings(1, 2));
+    story.tell(Event::TimePassed);
+    assert_eq!(story.watched.policy.in_force(new), old);
+    story.ready_all();
+    assert_eq!(story.watched.policy.in_force(new), new);
 }
 
 #[test]

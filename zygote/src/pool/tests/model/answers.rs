@@ -4,7 +4,8 @@ use super::{Lineage, Model, Pool, State, Waiting, Zygote};
 use crate::pool::{Denial, Effect, Policy, PoolKey, SlotKey, Start, WaiterKey};
 
 impl Model {
-    /// The newest takes over when it is as good, when it fails, or when its time is up.
+    /// The newest takes over when it is as good, or when its time is up; one that fails has time, as
+    /// long as the one in force serves.
     pub(super) fn follow_hand_overs(&mut self, policy: &Policy) {
         self.handed_over.clear();
         for index in 0..self.pools.len() {
@@ -13,6 +14,11 @@ impl Model {
             let told = policy.in_force(key);
             if told != in_force {
                 assert_eq!(told, newest, "only the newest takes over");
+                let (old, new) = (self.pool(in_force), self.pool(newest).expect("it is known"));
+                let serves = old.is_some_and(|old| old.counts.failing.is_none());
+                let nothing = new.counts.target > 0 && self.warm(newest) == 0;
+                let fails = new.counts.failing.is_some() && nothing;
+                assert!(!serves || !fails, "one that fails takes over");
                 let group = self.lineages.iter_mut().find(|candidate| candidate.key == lineage);
                 let group = group.expect("it has one");
                 (group.in_force, group.exchanged) = (newest, 0);

@@ -80,9 +80,11 @@ impl Model {
             };
             let has_had = self.warm(old.key) + lineage.exchanged;
             let warm = if self.waiters(old.key) > 0 { 0 } else { has_had };
-            let equal = new.counts.target.min(warm);
+            let serves = old.counts.failing.is_none() || self.warm(old.key) > 0;
+            let equal = new.counts.target.min(warm.max(serves.into()));
             assert!(self.warm(new.key) < equal, "the newest is as good");
-            assert!(self.elapsed < lineage.hand_over_by, "a hand-over lasts too long");
+            let lasts = new.counts.failing.is_some() || self.elapsed < lineage.hand_over_by;
+            assert!(lasts, "a hand-over lasts too long");
         }
     }
 
