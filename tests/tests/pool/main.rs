@@ -7,6 +7,7 @@ mod budget;
 mod burst;
 mod draining;
 mod generations;
+mod mending;
 mod pace;
 mod reservations;
 mod shared;

@@ -177,6 +177,19 @@ impl Config {
         Self::parse(&text, &path.display().to_string())
     }
 
+    /// Reads the file again that a configuration was read from. What can be read only once, as a pipe,
+    /// or may have nothing to say for ever, as a FIFO that nobody writes to, is refused.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and `NotAFile`.
+    pub fn load_again(path: &Path) -> Result<Self, ConfigError> {
+        let found = path.metadata();
+        match found.map_err(|source| ConfigError::Read { path: path.to_owned(), source })? {
+            metadata if metadata.is_file() => Self::load(path),
+            _ => Err(ConfigError::NotAFile { path: path.to_owned() }),
+        }
+    }
+
     /// Reads what a file says. `file_name` is for the messages alone.
     ///
     /// # Errors
@@ -215,6 +228,12 @@ pub enum ConfigError {
     #[error("failed to read {}: it is longer than {FILE_BYTES_MAX} bytes", path.display())]
     TooLong {
         /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be read again.
+    #[error("failed to read {} again: it is not a regular file", path.display())]
+    NotAFile {
+        /// What it is.
         path: PathBuf,
     },
     /// What is written cannot be used. Displayed as one line for each problem.

@@ -256,8 +256,8 @@ impl Pools {
     }
 
     /// The latest pools whose profiles are not what they were made from any more, or are no more, whose
-    /// users are in other groups by now, and those that sleep, or do not, and should not by who is to be
-    /// `sleepless`.
+    /// users are in other groups by now, whose builds fail, for which the host may be to blame and have
+    /// been mended, and those that sleep, or do not, and should not by who is to be `sleepless`.
     pub fn outdated(
         &self,
         config: &Config,
@@ -270,6 +270,7 @@ impl Pools {
             let sleeps = profile.pool.sleep.is_some() && entry.sleepless != sleepless(entry.uid);
             sleeps
                 || self.has_other_groups(entry)
+                || self.policy.counts(*pool).failing.is_some()
                 || config.profiles.get(name) != Some(profile)
                 || filters.get(name) != Some(compiled)
         };

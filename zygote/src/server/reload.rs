@@ -15,7 +15,7 @@ impl Server {
             log::info!("nothing to reload: the server runs without a configuration file");
             return;
         };
-        let read = Config::load(file).map_err(|error| error.to_string());
+        let read = Config::load_again(file).map_err(|error| error.to_string());
         let read = read.and_then(|config| {
             let filters = know_users(&config).and_then(|()| compile_filters(&config));
             filters.map(|filters| (config, filters)).map_err(|error| error.to_string())

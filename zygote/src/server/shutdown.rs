@@ -86,6 +86,8 @@ impl Server {
         }
         if asked.reload && self.phase.grants() {
             self.reload();
+        } else if asked.reload {
+            log::info!("nothing is reloaded while the server drains");
         }
         let again = asked.stop && self.stop_asked;
         self.stop_asked |= asked.stop;

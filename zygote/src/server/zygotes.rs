@@ -60,11 +60,23 @@ impl Server {
         });
         if let Err(reason) = made {
             log::error!("a zygote cannot be set up: {reason}");
-            self.tell(Event::SetupFailed { slot, reason });
+            self.not_set_up(slot, parent, reason);
         }
         if closed {
             self.died(key);
         }
+    }
+
+    /// What its template holds may be out of date: a directory of the host's that has been made again
+    /// since is another one. So the next build is another template's, unless this one's serve.
+    fn not_set_up(&mut self, slot: SlotKey, parent: Key, reason: String) {
+        let Some(pool) = self.pools.zygote(slot).map(|zygote| zygote.pool) else { return };
+        let counts = self.pools.policy.counts(pool);
+        if self.pools[pool].template != Some(parent) || counts.warm + counts.returning > 0 {
+            return self.tell(Event::SetupFailed { slot, reason });
+        }
+        self.pools[pool].template_error = Some(reason);
+        self.template_lost(parent);
     }
 
     /// A zygote is ready to be had.
