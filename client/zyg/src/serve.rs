@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zygote::config::Config;
-use zygote::server::{Idle, Listener, Options, Signals};
+use zygote::server::{Idle, Listener, Options, Signals, Unannounced};
 
 /// Read without being named, if it is there.
 const SYSTEM_CONFIG: &str = "/etc/zyg/zyg.toml";
@@ -66,9 +66,10 @@ fn listen(serve: &Serve, config: &Config) -> anyhow::Result<Listener> {
         make_private(directory)
             .with_context(|| format!("failed to make the directory {}", directory.display()))?;
     }
-    let listener = Listener::bind(&path)?;
-    open_to(&path, config)?;
-    Ok(listener)
+    let unannounced = Unannounced::beside(&path)?;
+    open_to(unannounced.path(), config)
+        .with_context(|| format!("failed to open the socket {} to its users", path.display()))?;
+    Ok(unannounced.announce()?)
 }
 
 /// Sets who may connect: whom the configuration names, else with a server of root's everybody, since
@@ -79,12 +80,12 @@ fn open_to(path: &Path, config: &Config) -> anyhow::Result<()> {
         let known = zygote::users::group_named(group);
         let gid = known.with_context(|| format!("there is no group {group} (socket_group)"))?;
         std::os::unix::fs::chown(path, None, Some(gid))
-            .with_context(|| format!("failed to give {} to group {group}", path.display()))?;
+            .with_context(|| format!("failed to give it to group {group}"))?;
     }
     let mode = config.server.socket_mode.or(root.then_some(0o666));
     mode.map_or(Ok(()), |mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-            .with_context(|| format!("failed to set the mode of {}", path.display()))
+            .with_context(|| format!("failed to set its mode to {mode:o}"))
     })
 }
 

@@ -7,5 +7,6 @@ mod drain;
 mod not_run;
 mod private;
 mod reserve;
+mod serve;
 mod sockets;
 mod status;

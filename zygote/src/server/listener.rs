@@ -2,6 +2,7 @@
 
 use crate::pool::Time;
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::{PeerCredentials, PeerPidfd, SockType as SocketType};
 use nix::sys::socket::{
@@ -10,8 +11,9 @@ use nix::sys::socket::{
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 use zyg_protocol::message::plain_text;
 
 /// Why there is no listening socket.
@@ -35,8 +37,20 @@ pub enum ListenError {
 pub struct Listener {
     socket: OwnedFd,
     path: PathBuf,
-    /// Whether the path goes when the server does; systemd keeps its own.
-    ours: bool,
+    /// What is to be removed at the path when the server goes: the socket that was there when it came.
+    /// systemd keeps its own.
+    ours: Option<Inode>,
+}
+
+/// Device and inode number, which tell one file from all others.
+type Inode = (u64, u64);
+
+/// A socket that listens under a name for which nobody looks, so that whoever may connect can be said
+/// before anybody does, and none is ever found that does not listen. Dropped, it is removed.
+#[derive(Debug)]
+pub struct Unannounced {
+    socket: NamedTempFile<OwnedFd>,
+    path: PathBuf,
 }
 
 /// Whether somebody may wait to be let in of whom poll(2) says nothing more, since readiness is told
@@ -84,22 +98,6 @@ impl Peer {
 }
 
 impl Listener {
-    /// Listens at `path`, replacing a socket that nobody listens on any more.
-    ///
-    /// # Errors
-    /// See [`ListenError`].
-    pub fn bind(path: &Path) -> Result<Self, ListenError> {
-        let failed = |errno: Errno| ListenError::Bind { path: path.into(), source: errno.into() };
-        let address = UnixAddr::new(path).map_err(failed)?;
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket =
-            socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).map_err(failed)?;
-        make_room(path, &address)?;
-        bind(socket.as_raw_fd(), &address).map_err(failed)?;
-        listen(&socket, Backlog::MAXCONN).map_err(failed)?;
-        Ok(Self { socket, path: path.into(), ours: true })
-    }
-
     /// Takes over a socket that listens at `path` already, and whether to remove that at the end.
     ///
     /// # Errors
@@ -111,6 +109,7 @@ impl Listener {
         }
         let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
         nix::fcntl::fcntl(&socket, flags).map_err(|_| ListenError::NotSeqPacket)?;
+        let ours = ours.then(|| inode(path)).flatten();
         Ok(Self { socket, path: path.into(), ours })
     }
 
@@ -133,8 +132,8 @@ impl Listener {
 
     /// Removes the socket's path, if it is this server's to remove.
     pub(super) fn remove(&self) {
-        if self.ours {
-            let _ = std::fs::remove_file(&self.path);
+        if self.ours.is_some() && self.ours == inode(&self.path) {
+            let _ = fs::remove_file(&self.path);
         }
     }
 
@@ -144,18 +143,107 @@ impl Listener {
     }
 }
 
-/// Removes a stale socket: one that refuses to be connected to.
-fn make_room(path: &Path, address: &UnixAddr) -> Result<(), ListenError> {
-    let Ok(metadata) = fs::symlink_metadata(path) else {
-        return Ok(());
-    };
+impl Unannounced {
+    /// Listens beside `path`, where nothing else may listen.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub fn beside(path: &Path) -> Result<Self, ListenError> {
+        let failed = |source| ListenError::Bind { path: path.into(), source };
+        // Too long a path is found out here, and nobody could connect there.
+        UnixAddr::new(path).map_err(|errno| failed(errno.into()))?;
+        stale(path)?;
+        let directory = directory_of(path);
+        let opened = fs::File::open(directory).map_err(failed)?;
+        let here = format!("/proc/self/fd/{}", opened.as_raw_fd());
+        let listening = |name: &Path| {
+            let name = name.file_name().unwrap_or_default();
+            Ok(listen_at(&Path::new(&here).join(name))?)
+        };
+        let socket = tempfile::Builder::new().prefix(".zyg-").make_in(directory, listening);
+        Ok(Self { socket: socket.map_err(failed)?, path: path.into() })
+    }
+
+    /// Under which name it listens as yet.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.socket.path()
+    }
+
+    /// Gives it the name where clients look, in the place of a socket that nobody listens on any more.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub fn announce(self) -> Result<Listener, ListenError> {
+        let Self { mut socket, path } = self;
+        let failed = |source| ListenError::Bind { path: path.clone(), source };
+        loop {
+            if let Some(stale) = stale(&path)? {
+                take_away(stale, &path)?;
+            }
+            let ours = inode(socket.path());
+            match socket.persist_noclobber(&path) {
+                Ok(socket) => return Ok(Listener { socket, path, ours }),
+                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+                    socket = error.file;
+                }
+                Err(error) => return Err(failed(error.error)),
+            }
+        }
+    }
+}
+
+fn listen_at(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&socket, Backlog::MAXCONN)?;
+    Ok(socket)
+}
+
+/// The socket at the path that refuses to be connected to, if there is anything.
+///
+/// # Errors
+/// `Taken` or `NotASocket` where it is something else.
+fn stale(path: &Path) -> Result<Option<Inode>, ListenError> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(None) };
     if !metadata.file_type().is_socket() {
         return Err(ListenError::NotASocket { path: path.into() });
     }
-    let probe = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None);
-    let refused = probe.and_then(|probe| connect(probe.as_raw_fd(), address));
-    if refused != Err(Errno::ECONNREFUSED) {
-        return Err(ListenError::Taken { path: path.into() });
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let refused = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
+        .and_then(|probe| connect(probe.as_raw_fd(), &UnixAddr::new(path)?));
+    match refused {
+        Err(Errno::ECONNREFUSED) => Ok(Some((metadata.dev(), metadata.ino()))),
+        // Whose server has just left.
+        Err(Errno::ENOENT) => Ok(None),
+        _ => Err(ListenError::Taken { path: path.into() }),
     }
-    fs::remove_file(path).map_err(|source| ListenError::Bind { path: path.into(), source })
+}
+
+/// Removes a stale socket, and nothing else: another server may have put its own there meanwhile.
+fn take_away(stale: Inode, path: &Path) -> Result<(), ListenError> {
+    let failed = |source| ListenError::Bind { path: path.into(), source };
+    let aside = tempfile::Builder::new().prefix(".zyg-").tempdir_in(directory_of(path));
+    let aside = aside.map_err(failed)?;
+    let taken = aside.path().join("socket");
+    match fs::rename(path, &taken) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed.map_err(failed)?,
+    }
+    if inode(&taken) == Some(stale) {
+        return Ok(());
+    }
+    let back = renameat2(AT_FDCWD, &taken, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE);
+    back.map_err(|errno| failed(errno.into()))?;
+    Err(ListenError::Taken { path: path.into() })
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
+}
+
+fn inode(path: &Path) -> Option<Inode> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
