@@ -31,6 +31,11 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Answers kept at most.
 const ANSWERS_MAX: usize = 1024;
 
+/// The files know nothing, and who is asked beside them (nsswitch.conf(5)) has not answered in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("getent(1) has not answered within {} s", ANSWER_TAKES.as_secs())]
+pub struct Unanswered;
+
 /// One line of the user database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -44,22 +49,41 @@ pub struct User {
     pub home: PathBuf,
 }
 
-/// The user with this id, or `None` where nobody knows of one.
+/// The user with this id, or `None` where nobody knows of one, or does not say.
 #[must_use]
 pub fn with_uid(uid: u32) -> Option<User> {
+    look_up(uid).ok().flatten()
+}
+
+/// The user with this id, or `None` where nobody knows of one.
+///
+/// # Errors
+/// [`Unanswered`] where somebody might.
+pub fn look_up(uid: u32) -> Result<Option<User>, Unanswered> {
     SYSTEM.user(&uid.to_string(), |user| user.uid == uid)
 }
 
 /// The user of this name.
 #[must_use]
 pub fn named(name: &str) -> Option<User> {
-    is_name(name).then(|| SYSTEM.user(name, |user| user.name == name)).flatten()
+    let user = is_name(name).then(|| SYSTEM.user(name, |user| user.name == name));
+    user?.ok().flatten()
 }
 
 /// The id of the group of this name.
 #[must_use]
 pub fn group_named(name: &str) -> Option<u32> {
-    is_name(name).then(|| SYSTEM.group(name)).flatten()
+    let gid = is_name(name).then(|| SYSTEM.group(name, |group| group.name == name.as_bytes()));
+    gid?.ok().flatten()
+}
+
+/// Whether any group has this id.
+///
+/// # Errors
+/// [`Unanswered`] where somebody might know of one.
+pub fn is_group(gid: u32) -> Result<bool, Unanswered> {
+    let known = SYSTEM.group(&gid.to_string(), |group| group.gid == gid);
+    known.map(|known| known.is_some())
 }
 
 /// The ids of all groups that the user of this name is in, `gid` before all others.
@@ -107,17 +131,28 @@ struct Answer {
 }
 
 impl Database {
-    fn user(&self, key: &str, wanted: impl Fn(&User) -> bool) -> Option<User> {
+    fn user(&self, key: &str, wanted: impl Fn(&User) -> bool) -> Result<Option<User>, Unanswered> {
         let find = |text: &[u8]| lines(text).filter_map(parse_user).find(&wanted);
-        find(&read(&self.passwd)).or_else(|| find(&self.ask("passwd", key)))
+        match find(&read(&self.passwd)) {
+            None => Ok(find(&self.ask("passwd", key)?)),
+            found => Ok(found),
+        }
     }
 
-    fn group(&self, name: &str) -> Option<u32> {
+    /// The id of a group.
+    fn group(
+        &self,
+        key: &str,
+        wanted: impl Fn(&Group<'_>) -> bool,
+    ) -> Result<Option<u32>, Unanswered> {
         let find = |text: &[u8]| {
-            let groups = lines(text).filter_map(Group::parse);
-            groups.into_iter().find(|group| group.name == name.as_bytes()).map(|group| group.gid)
+            let mut groups = lines(text).filter_map(Group::parse);
+            groups.find(&wanted).map(|group| group.gid)
         };
-        find(&read(&self.group)).or_else(|| find(&self.ask("group", name)))
+        match find(&read(&self.group)) {
+            None => Ok(find(&self.ask("group", key)?)),
+            found => Ok(found),
+        }
     }
 
     fn groups_of(&self, user: &str, gid: u32) -> Vec<u32> {
@@ -125,8 +160,9 @@ impl Database {
         let member = |group: &Group<'_>| group.members().any(|name| name == user.as_bytes());
         let in_file = lines(&text).filter_map(Group::parse).filter(member).map(|group| group.gid);
         let mut gids: Vec<u32> = in_file.collect();
-        // `NAME  GID GID …`: every source has a say, so it is asked whatever the file has.
-        let answer = self.ask("initgroups", user);
+        // `NAME  GID GID …`: every source has a say, so it is asked whatever the file has. Where it does
+        // not answer, there are fewer groups.
+        let answer = self.ask("initgroups", user).unwrap_or_default();
         gids.extend(answer.split(u8::is_ascii_whitespace).skip(1).filter_map(number));
         gids.retain(|other| *other != gid);
         gids.sort_unstable();
@@ -136,28 +172,32 @@ impl Database {
     }
 
     /// What getent(1) says; nothing where it knows nothing, or is not there.
-    fn ask(&self, database: &'static str, key: &str) -> Vec<u8> {
+    fn ask(&self, database: &'static str, key: &str) -> Result<Vec<u8>, Unanswered> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let question = (database, key.to_owned());
         let recent = |at: Instant| at.elapsed() < ANSWER_HOLDS;
         if let Some(answer) = answers.known.get(&question).filter(|answer| recent(answer.at)) {
-            return answer.text.clone();
+            return Ok(answer.text.clone());
         }
         if answers.silent.is_some_and(recent) {
-            return Vec::new();
+            return Err(Unanswered);
         }
-        let text = self.run(database, key).unwrap_or_else(|error| {
-            log::debug!("nobody but the files is asked about {key}: {error}");
-            if error.kind() == io::ErrorKind::TimedOut {
+        let text = match self.run(database, key) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                log::warn!("failed to ask about {key}: {Unanswered}");
                 answers.silent = Some(Instant::now());
+                return Err(Unanswered);
             }
-            Vec::new()
-        });
+            text => text.unwrap_or_else(|error| {
+                log::debug!("nobody but the files is asked about {key}: {error}");
+                Vec::new()
+            }),
+        };
         if answers.known.len() >= ANSWERS_MAX {
             answers.known.clear();
         }
         answers.known.insert(question, Answer { at: Instant::now(), text: text.clone() });
-        text
+        Ok(text)
     }
 
     fn run(&self, database: &str, key: &str) -> io::Result<Vec<u8>> {
@@ -255,7 +295,7 @@ mod tests {
             echo asked >>\"${0%/*}/asked\"\n\
             case \"$1 $2 $3\" in\n\
             '-- passwd eve' | '-- passwd 2000') echo 'eve:*:2000:300::/net/eve:' ;;\n\
-            '-- group remote') echo 'remote:*:300:eve' ;;\n\
+            '-- group remote' | '-- group 300') echo 'remote:*:300:eve' ;;\n\
             '-- initgroups ada') echo 'ada                  100 200 300' ;;\n\
             *) exit 2 ;;\n\
             esac\n";
@@ -283,7 +323,11 @@ mod tests {
     }
 
     fn by_name(database: &Database, name: &str) -> Option<User> {
-        database.user(name, |user| user.name == name)
+        database.user(name, |user| user.name == name).unwrap()
+    }
+
+    fn group_by_name(database: &Database, name: &str) -> Result<Option<u32>, Unanswered> {
+        database.group(name, |group| group.name == name.as_bytes())
     }
 
     #[test]
@@ -292,8 +336,9 @@ mod tests {
         let ada =
             User { name: "ada".to_owned(), uid: 1000, gid: 100, home: PathBuf::from("/home/ada") };
         assert_eq!(by_name(&database, "ada"), Some(ada.clone()));
-        assert_eq!(database.user("1000", |user| user.uid == 1000), Some(ada));
-        assert_eq!(database.group("builders"), Some(200));
+        assert_eq!(database.user("1000", |user| user.uid == 1000), Ok(Some(ada)));
+        assert_eq!(group_by_name(&database, "builders"), Ok(Some(200)));
+        assert_eq!(database.group("201", |group| group.gid == 201), Ok(Some(201)));
         assert_eq!(asked(&directory), 0);
     }
 
@@ -302,17 +347,18 @@ mod tests {
         let (_directory, database) = database();
         let eve = by_name(&database, "eve").unwrap();
         assert_eq!((eve.uid, eve.gid, eve.home.as_path()), (2000, 300, Path::new("/net/eve")));
-        assert_eq!(database.user("2000", |user| user.uid == 2000), Some(eve));
-        assert_eq!(database.group("remote"), Some(300));
+        assert_eq!(database.user("2000", |user| user.uid == 2000), Ok(Some(eve)));
+        assert_eq!(group_by_name(&database, "remote"), Ok(Some(300)));
+        assert_eq!(database.group("300", |group| group.gid == 300), Ok(Some(300)));
         assert_eq!(by_name(&database, "mallory"), None);
-        assert_eq!(database.group("nobodys"), None);
+        assert_eq!(group_by_name(&database, "nobodys"), Ok(None));
     }
 
     #[test]
     fn an_answer_about_somebody_else_is_none() {
         let (_directory, database) = database();
         // getent(1) would answer about a number by id.
-        assert_eq!(database.user("2000", |user| user.name == "2000"), None);
+        assert_eq!(database.user("2000", |user| user.name == "2000"), Ok(None));
     }
 
     #[test]
@@ -347,12 +393,12 @@ mod tests {
         database.getent = answering.with_file_name("silent");
         make_program(&database.getent, script);
         let patience = std::mem::replace(&mut database.answer_takes, Duration::from_millis(1));
-        assert_eq!(by_name(&database, "eve"), None);
+        assert_eq!(database.user("eve", |user| user.name == "eve"), Err(Unanswered));
         // Nor, for a while, when it is asked about something else, though it would know now.
         (database.getent, database.answer_takes) = (answering, patience);
-        assert_eq!(database.group("remote"), None);
+        assert_eq!(group_by_name(&database, "remote"), Err(Unanswered));
         database.answers = Mutex::default();
-        assert_eq!(database.group("remote"), Some(300), "the control");
+        assert_eq!(group_by_name(&database, "remote"), Ok(Some(300)), "the control");
     }
 
     #[test]

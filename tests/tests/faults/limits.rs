@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 use zyg_protocol::message::{Refusal, Reply, Request};
-use zyg_tests::{Baseline, Echo, Raw, Server, eventually, is_root, wait_readable};
+use zyg_tests::{Baseline, Echo, Raw, Server, connect_as, eventually, is_root, wait_readable};
 use zygote_client::{AcquireError, Denial, Lease, LeaseError, RunError};
 
 /// Changes a soft limit of a running process (prlimit(1)), `SOFT:` or `SOFT:HARD`.
@@ -90,6 +90,40 @@ fn sessions_beyond_the_descriptor_limit_are_refused_by_name() {
     }
     drop((idle, echo, lease));
     baseline.assert_restored();
+}
+
+/// One user who opens all that he may keeps no other one out, and all of them not root.
+#[test]
+fn one_user_does_not_take_all_sessions() {
+    if !is_root() {
+        eprintln!("NOT SHOWN: it takes root, for only a server of root's serves other users");
+        return;
+    }
+    let server = with_pool(1, 2).descriptors(200).start_warm();
+    let fill = |uid| {
+        let mut taken = Vec::new();
+        loop {
+            let client = connect_as(uid, server.socket());
+            match status_of(&client) {
+                Some(Reply::Refused(Refusal::TooManySessions { limit })) => return (taken, limit),
+                Some(Reply::Status { .. }) => taken.push(client),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let (first, limit) = fill(61_070);
+    assert_eq!(first.len(), limit as usize);
+    let (second, _) = fill(61_071);
+    assert!(!second.is_empty(), "another one finds no place");
+    let rest = (61_072..).map(|uid| fill(uid).0).take_while(|taken| !taken.is_empty());
+    let rest: Vec<_> = rest.collect();
+    drop(server.client().lease().expect("root finds a place"));
+    drop(first);
+    eventually("a place", || {
+        let status = status_of(&connect_as(61_070, server.socket()));
+        matches!(status, Some(Reply::Status { .. })).then_some(())
+    });
+    drop((second, rest));
 }
 
 fn server_refuses(server: &Server) -> String {

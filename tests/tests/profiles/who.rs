@@ -2,9 +2,10 @@
 
 use crate::server;
 use nix::sys::signal::Signal;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use zyg_protocol::message::{Acquire, Reply, Request};
-use zyg_tests::{Raw, Setup, connect_as, eventually, is_root};
+use zyg_tests::{Raw, Server, Setup, connect_as, eventually, is_root};
 use zygote_client::{AcquireError, Denial, LeaseOptions};
 
 #[test]
@@ -63,6 +64,55 @@ fn a_reload_takes_groups_from_those_who_have_left_them() {
         server.signal(Signal::SIGHUP);
         (!is_in()).then_some(())
     });
+}
+
+/// Why a user gets no environment, if that is so.
+fn denial(server: &Server, uid: u32) -> Option<String> {
+    let client = connect_as(uid, server.socket());
+    client.say(&Request::Acquire(Acquire { request: 1, ..Acquire::default() }));
+    match client.reply() {
+        Some(Reply::Granted(_)) => None,
+        Some(Reply::Denied { denial, .. }) => Some(denial.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whom the user database does not know is in the group of the same number, unless that is somebody's.
+#[test]
+fn nobody_gets_a_group_because_it_has_his_number() {
+    if !is_root() {
+        eprintln!("NOT SHOWN: it takes root, for only a server of root's serves other users");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("group");
+    let groups = fs::read_to_string("/etc/group").unwrap();
+    fs::write(&file, format!("{groups}zyg-test:x:61088:\n")).unwrap();
+    let bind = format!("mount --bind {} /etc/group && exec \"$@\"", file.display());
+    let server =
+        Setup::default().shell(&format!("set -- unshare --mount sh -c '{bind}' sh \"$@\"")).start();
+    let why = denial(&server, 61_088).expect("it is a group's number");
+    assert!(why.contains("uid 61088") && why.contains("/etc/passwd"), "{why}");
+    assert_eq!(denial(&server, 61_089), None, "the control");
+}
+
+/// Who might be in groups that nobody tells of is not served as if he were not.
+#[test]
+fn nobody_is_served_while_it_is_not_certain_who_he_is() {
+    const DAEMON: u32 = 1;
+    if !is_root() {
+        eprintln!("NOT SHOWN: it takes root, for only a server of root's serves other users");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let getent = place.path().join("getent");
+    fs::write(&getent, "#!/bin/sh\nexec sleep infinity\n").unwrap();
+    fs::set_permissions(&getent, Permissions::from_mode(0o755)).unwrap();
+    let path = format!("PATH={}:$PATH; export PATH", place.path().display());
+    let server = Setup::default().shell(&path).start();
+    let why = denial(&server, 61_090).expect("nobody knows");
+    assert!(why.contains("uid 61090") && why.contains("getent(1)"), "{why}");
+    assert_eq!(denial(&server, DAEMON), None, "whom the file knows");
 }
 
 #[test]

@@ -52,13 +52,14 @@ impl Server {
         let Ok(wire) = Wire::new(socket, OUTBOX_MAX) else { return };
         let refusal = if self.uid != 0 && peer.uid != self.uid {
             Some(Refusal::NotServed { uid: peer.uid, serves: self.uid })
-        } else if self.sessions.arena.len() >= self.sessions_max {
-            Some(Refusal::TooManySessions { limit: self.sessions_max as u32 })
         } else {
-            None
+            // The only user of a server of his own shares with nobody.
+            let uid = if self.uid == 0 { peer.uid } else { 0 };
+            let full = self.sessions.check_room(uid, self.sessions_max).err();
+            full.map(|limit| Refusal::TooManySessions { limit: limit as u32 })
         };
         let session = Session { wire, peer, leases: HashSet::new(), pending: HashMap::new() };
-        let key = self.sessions.arena.insert(session);
+        let key = self.sessions.add(session);
         if let Some(refusal) = refusal {
             log::info!("refused {}: {refusal}", self.told(key));
             self.refuse(key, refusal);
@@ -157,7 +158,7 @@ impl Server {
 
     /// Hang-up ends what the session held and withdraws what it asked for.
     pub(super) fn close_session(&mut self, key: Key) {
-        let Some(session) = self.sessions.arena.remove(key) else { return };
+        let Some(session) = self.sessions.remove(key) else { return };
         self.unwatch(session.wire.socket());
         if let Door::Stuck { .. } = self.door {
             self.door = Door::Stuck { until: self.now() };

@@ -225,7 +225,7 @@ impl Pools {
         };
         let slices = reserved.as_ref().map(|reserved| reserved.slices);
         let (recipe, writable) =
-            recipes::recipe(profile, &Facts { uid, nofile, filters, slices, socket });
+            recipes::recipe(profile, &Facts { uid, nofile, filters, slices, socket })?;
         let settings = settings(profile, sleepless);
         let (pool, generation) = match self.latest(name, uid) {
             Some(old) => {

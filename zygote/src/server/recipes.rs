@@ -3,7 +3,7 @@
 use super::visible::Writable;
 use crate::config::{self, Etc, Home, HostPath, Identity, Location, Place, Profile, Seccomp};
 use crate::filter::{self, FilterError, Filters, Wanted};
-use crate::users;
+use crate::users::{self, User};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -28,9 +28,11 @@ pub(super) struct Facts<'a> {
 }
 
 /// The recipe, and what it makes writable.
-pub(super) fn recipe(profile: &Profile, facts: &Facts<'_>) -> (Recipe, Writable) {
-    let user = users::with_uid(facts.uid);
-    let gid = own_gid(facts.uid).or(user.as_ref().map(|user| user.gid)).unwrap_or(facts.uid);
+///
+/// # Errors
+/// Why it is not certain whose authority that would be, in words for a client.
+pub(super) fn recipe(profile: &Profile, facts: &Facts<'_>) -> Result<(Recipe, Writable), String> {
+    let (user, gid) = identity(facts.uid)?;
     let client_home = user.as_ref().map(|user| real(&user.home));
     let mut writable = writable(profile, client_home.as_deref());
     let authority = Authority {
@@ -72,7 +74,25 @@ pub(super) fn recipe(profile: &Profile, facts: &Facts<'_>) -> (Recipe, Writable)
             .map(|(key, value)| Bytes::from(format!("{key}={value}").into_bytes()))
             .collect(),
     };
-    (recipe, writable)
+    Ok((recipe, writable))
+}
+
+/// Who a user is, and in which group before all others. One whom the user database does not know is in
+/// that of the same number, which must be nobody else's.
+fn identity(uid: u32) -> Result<(Option<User>, u32), String> {
+    if let Some(gid) = own_gid(uid) {
+        return Ok((users::with_uid(uid), gid));
+    }
+    let unsure = |why| format!("it is not certain who uid {uid} is: {why}");
+    let user = users::look_up(uid).map_err(unsure)?;
+    if user.is_none() && users::is_group(uid).map_err(unsure)? {
+        return Err(format!(
+            "the user database does not know uid {uid}, and the number is that of a group; give uid \
+             {uid} a line in /etc/passwd (useradd -u {uid} NAME)"
+        ));
+    }
+    let gid = user.as_ref().map_or(uid, |user| user.gid);
+    Ok((user, gid))
 }
 
 /// The groups that the template of a recipe takes on by the user database; `None` where it is whoever

@@ -4,6 +4,7 @@ use super::listener::Peer;
 use super::tokens::{Arena, Key};
 use super::wire::Wire;
 use crate::pool::WaiterKey;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use zyg_protocol::limits::ACQUIRES_MAX;
 use zyg_protocol::message::{LeaseId, RequestId};
@@ -14,6 +15,12 @@ pub(super) const OUTBOX_MAX: usize = 256;
 
 /// Acquires of one session that wait, or whose answers do.
 pub(super) const UNANSWERED_MAX: usize = ACQUIRES_MAX as usize;
+
+/// Sessions that any user may have where a quarter of all would be less, and half of them are not.
+const FEW: usize = 16;
+
+/// Sessions that are left for root, to see what is going on and to end it.
+const ROOTS: usize = 8;
 
 /// One client connection.
 #[derive(Debug)]
@@ -54,4 +61,43 @@ pub(super) enum Pending {
 pub(super) struct Sessions {
     pub arena: Arena<Session>,
     pub unread: Vec<Key>,
+    by_uid: HashMap<u32, usize>,
+}
+
+impl Sessions {
+    /// Lets one in.
+    pub fn add(&mut self, session: Session) -> Key {
+        *self.by_uid.entry(session.peer.uid).or_default() += 1;
+        self.arena.insert(session)
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, key: Key) -> Option<Session> {
+        let session = self.arena.remove(key)?;
+        if let Entry::Occupied(mut count) = self.by_uid.entry(session.peer.uid) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        Some(session)
+    }
+
+    /// Whether a user of the server's may have one more of `most` that there may be. No user but root
+    /// has more than a quarter of them, or more than a few, and some are left for root.
+    ///
+    /// # Errors
+    /// The bound that is met.
+    pub fn check_room(&self, uid: u32, most: usize) -> Result<(), usize> {
+        let own = self.by_uid.get(&uid).copied().unwrap_or(0);
+        let (own_max, all_max) = match uid {
+            0 => (most, most),
+            _ => ((most / 4).max(FEW.min(most / 2)), most - ROOTS.min(most / 4)),
+        };
+        match (own < own_max, self.arena.len() < all_max) {
+            (true, true) => Ok(()),
+            (false, _) => Err(own_max),
+            (_, false) => Err(all_max),
+        }
+    }
 }
