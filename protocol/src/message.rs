@@ -296,7 +296,7 @@ pub enum Denial {
         limit: u32,
     },
     /// Too many waiters are queued already.
-    #[error("queue full: {waiters} acquires wait already")]
+    #[error("queue full: {waiters} acquires wait already (pool.waiters_max of the profile)")]
     QueueFull {
         /// How many.
         waiters: u32,

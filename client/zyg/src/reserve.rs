@@ -35,32 +35,41 @@ pub fn reserve(reserve: &Reserve) -> anyhow::Result<u8> {
     if !reserve.json {
         print(&format!("{}\n", told(kept, reserve, &profile)))?;
     }
-    let waited = match reserve.wait {
-        // What is over cannot become warm.
-        Some(longest) => wait(&client, &profile, kept, longest.min(reserve.time))
-            .map_err(|error| unserved(error.into(), &reserve.server))?,
-        None => Waited::Not,
+    // What is over cannot become warm.
+    let longest = reserve.wait.map(|longest| longest.min(reserve.time));
+    let waited = match longest {
+        Some(longest) => wait(&client, &profile, kept, longest),
+        None => look(&client, &profile).map(Waited::Not),
     };
+    let waited = waited.map_err(|error| unserved(error.into(), &reserve.server))?;
     if reserve.json {
         print(&format!("{}\n", whole(kept, floor, reserve, &profile, &waited)))?;
     }
     match waited {
-        Waited::InVain(pool) => {
-            let longest = reserve.wait.unwrap_or_default();
+        Waited::InVain(Some(pool)) => {
+            let longest = longest.unwrap_or_default();
             complain(&in_vain(&pool, kept, &profile, longest, reserve.time));
+            Ok(EXIT_NOT_WARM)
+        }
+        Waited::InVain(None) => {
+            complain(&format!("the server has no profile {profile} any more"));
+            Ok(EXIT_NOT_WARM)
+        }
+        Waited::Not(Some(PoolStatus { failing: Some(reason), warm, .. })) if warm < kept => {
+            complain(&format!("they cannot be built at present: {reason}"));
             Ok(EXIT_NOT_WARM)
         }
         // As many as there may be, and not as many as were asked for.
         Waited::Warm(_) if kept < reserve.count => Ok(EXIT_NOT_WARM),
-        Waited::Warm(_) | Waited::Not => Ok(EXIT_SUCCESS),
+        Waited::Warm(_) | Waited::Not(_) => Ok(EXIT_SUCCESS),
     }
 }
 
-/// What waiting came to, with how the pool stood at its end.
+/// What waiting came to, with how the pool stood at its end, if there was one.
 enum Waited {
-    Not,
+    Not(Option<PoolStatus>),
     Warm(PoolStatus),
-    InVain(PoolStatus),
+    InVain(Option<PoolStatus>),
 }
 
 /// Waits until so many are warm for this user.
@@ -71,18 +80,24 @@ fn wait(
     longest: Duration,
 ) -> Result<Waited, RequestError> {
     let start = Instant::now();
-    let uid = nix::unistd::geteuid().as_raw();
     loop {
-        let ours = |pool: &PoolStatus| pool.uid == uid && pool.name == profile && !pool.retired;
-        let pool = client.status()?.profiles.into_iter().find(ours).unwrap_or_default();
+        let Some(pool) = look(client, profile)? else { return Ok(Waited::InVain(None)) };
         if pool.warm >= kept {
             return Ok(Waited::Warm(pool));
         }
         let Some(left) = longest.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) else {
-            return Ok(Waited::InVain(pool));
+            return Ok(Waited::InVain(Some(pool)));
         };
         std::thread::sleep(left.min(LOOK_AGAIN));
     }
+}
+
+/// How this user's pool stands; while it is replaced by another generation, the warmer one.
+fn look(client: &Client, profile: &str) -> Result<Option<PoolStatus>, RequestError> {
+    let uid = nix::unistd::geteuid().as_raw();
+    let ours = |pool: &PoolStatus| pool.uid == uid && pool.name == profile && !pool.retired;
+    let pools = client.status()?.profiles.into_iter().filter(ours);
+    Ok(pools.max_by_key(|pool| pool.warm))
 }
 
 fn told(kept: u32, reserve: &Reserve, profile: &str) -> String {
@@ -117,7 +132,7 @@ fn in_vain(
     text
 }
 
-/// `warm` and `failing` are null where nothing was waited for.
+/// `warm` and `failing` are null where there is no such profile any more.
 fn whole(
     kept: u32,
     floor: u32,
@@ -126,8 +141,8 @@ fn whole(
     waited: &Waited,
 ) -> serde_json::Value {
     let pool = match waited {
-        Waited::Not => None,
-        Waited::Warm(pool) | Waited::InVain(pool) => Some(pool),
+        Waited::Warm(pool) => Some(pool),
+        Waited::Not(pool) | Waited::InVain(pool) => pool.as_ref(),
     };
     json!({
         "version": 1,
@@ -197,7 +212,7 @@ mod tests {
     #[test]
     fn the_json_says_what_was_asked_and_what_there_is() {
         let reserve = asked(&["70", "--for=1h"]);
-        let told = whole(64, 64, &reserve, "p", &Waited::Not);
+        let told = whole(64, 64, &reserve, "p", &Waited::Not(None));
         assert_eq!((&told["asked"], &told["kept"]), (&json!(70), &json!(64)));
         assert_eq!((&told["for_ms"], &told["warm"]), (&json!(3_600_000), &json!(null)));
         let pool = PoolStatus { warm: 64, ..PoolStatus::default() };

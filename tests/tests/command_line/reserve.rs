@@ -1,7 +1,7 @@
 //! `zyg reserve`: what is kept warm, for how long, and what is said about it.
 
 use serde_json::Value;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 use zyg_tests::{Server, Setup, eventually};
 
@@ -92,9 +92,48 @@ fn the_json_is_one_object_that_says_what_is_kept() {
         (&1.into(), &8.into(), &6.into())
     );
     assert_eq!((&told["profile"], &told["for_ms"]), (&"default".into(), &600_000.into()));
-    assert!(told["warm"].is_null() && told["failing"].is_null());
+    assert!(told["warm"].is_u64() && told["failing"].is_null(), "{told}");
     let told = whole(&["3", "--wait", "--json"]);
     assert!(told["warm"].as_u64().unwrap() >= 3, "{told}");
+}
+
+#[test]
+fn what_cannot_be_built_is_not_promised() {
+    let rooted = "[profile.rooted]\nroot = \"/no/such/root\"\n";
+    let server = Setup::default().config(&format!("{POOL}{rooted}")).start_warm();
+    let output = eventually("a failure that is known", || {
+        let output = reserve(&server, &["-p", "rooted", "2"]);
+        (output.status.code() == Some(1)).then_some(output)
+    });
+    let said = text(&output.stderr);
+    assert!(said.contains("cannot be built") && said.contains("/no/such/root"), "{said}");
+}
+
+#[test]
+fn a_profile_that_goes_is_not_waited_for() {
+    let extra = "[profile.extra]\npool = { min = 0, max = 4 }\n";
+    let server = Setup::default().config(&format!("{POOL}{extra}")).start_warm();
+    let client = server.client();
+    let mut options = zygote_client::LeaseOptions::new();
+    let lease = client.acquire(options.profile("extra")).unwrap();
+    let waiting = server
+        .zyg("reserve")
+        .args(["-p", "extra", "4", "--wait=1h", "--for=2h"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Three of them, and not the one that is in use.
+    eventually("the reservation", || {
+        let pools = client.status().unwrap().profiles.into_iter();
+        let mut extra = pools.filter(|pool| pool.name == "extra");
+        extra.any(|pool| pool.reserved == 4).then_some(())
+    });
+    std::fs::write(server.directory().join("zyg.toml"), POOL).unwrap();
+    server.signal(nix::sys::signal::Signal::SIGHUP);
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("no profile extra any more"), "{output:?}");
+    drop(lease);
 }
 
 #[test]
