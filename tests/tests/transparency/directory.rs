@@ -5,7 +5,9 @@ use crate::run::{Way, same_when};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 use zyg_tests::{Server, home};
 
 /// What is in the directory, and where it is: by the kernel, not by `$PWD`.
@@ -153,5 +155,26 @@ fn what_lies_beside_a_directory_below_a_private_place_is_not_shown() {
         let mut command = way.command(&server, &look);
         let output = command.current_dir(place.path().join("here")).output().unwrap();
         assert_eq!(output.status.success(), expected, "{way:?}");
+    }
+}
+
+/// As shared checkouts have it: what is made there is of the directory's group.
+#[test]
+fn a_directory_looks_as_it_does_outside() {
+    let server = Server::start();
+    for parent in [Path::new("/tmp"), &home()] {
+        let place = tempfile::tempdir_in(parent).unwrap();
+        let directory = place.path().join("shared");
+        fs::create_dir(&directory).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o3771)).unwrap();
+        let old = SystemTime::UNIX_EPOCH + Duration::new(987_654_321, 123_456_789);
+        fs::File::open(&directory).unwrap().set_modified(old).unwrap();
+        let look = ["stat", "-c", "%A %U %G %y", "."];
+        let seen = same_when(&server, &look, |command| command.current_dir(&directory));
+        let said = String::from_utf8_lossy(&seen.stdout).into_owned();
+        assert!(said.starts_with("drwxrws--t ") && said.contains(".123456789"), "{said}");
+        let make = ["sh", "-c", "mkdir it && stat -c '%A %G' it; rmdir it"];
+        let seen = same_when(&server, &make, |command| command.current_dir(&directory));
+        assert_eq!(seen.stdout[6], b's', "{seen:?}");
     }
 }

@@ -4,11 +4,13 @@
 //! overlay over what the tree already shows ([`Layers::cover`], overlayfs in the kernel's
 //! documentation). All of it vanishes with the zygote.
 
-use crate::template::mode_of;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::stat::{
+    FchmodatFlags, Mode, UtimensatFlags, fchmodat, fstat, mkdirat, stat, utimensat,
+};
+use nix::sys::time::TimeSpec;
 use nix::unistd::{chdir, fchdir};
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -120,13 +122,29 @@ impl Layers {
         }
         let (upper, work) = (format!("{}.upper", self.next), format!("{}.work", self.next));
         self.next += 1;
-        // The upper directory's mode is what the overlay's root shows.
-        mkdirat(&self.root, upper.as_str(), Mode::from_bits_truncate(mode_of(path)))?;
+        self.make_alike(&upper, target)?;
         mkdirat(&self.root, work.as_str(), Mode::S_IRWXU)?;
         let lower = Lower::find(target)?;
         let options =
             format!("lowerdir={},upperdir={upper},workdir={work},userxattr", lower.as_option());
         self.within(|| mount(Some("zyg"), target, Some("overlay"), PLAIN, Some(options.as_str())))
+    }
+
+    /// Makes a directory that looks as the other one does: as the upper one of an overlay it is what the
+    /// overlay shows in its place.
+    fn make_alike(&self, name: &str, other: &CStr) -> Result<(), Errno> {
+        let Ok(shown) = stat(other) else {
+            return mkdirat(&self.root, name, Mode::from_bits_truncate(0o755));
+        };
+        let mode = Mode::from_bits_truncate(shown.st_mode);
+        mkdirat(&self.root, name, mode)?;
+        if mode.contains(Mode::S_ISGID) {
+            // Which mkdir(2) does not take. Of a group that is not the caller's it would mean nothing.
+            fchmodat(&self.root, name, mode, FchmodatFlags::FollowSymlink)?;
+        }
+        let modified = TimeSpec::new(shown.st_mtime, shown.st_mtime_nsec);
+        let flags = UtimensatFlags::FollowSymlink;
+        utimensat(&self.root, name, &TimeSpec::UTIME_OMIT, &modified, flags)
     }
 
     /// Runs `act` with the tmpfs as working directory, so that pieces have short names, whatever is

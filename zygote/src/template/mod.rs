@@ -50,7 +50,7 @@ pub(crate) use namespaces::{own as own_namespace, own_through as own_namespace_t
 pub(crate) use network::{set_up as set_up_network, set_up_by as set_up_network_through};
 pub(crate) use parts::{Late, cover_empty};
 pub(crate) use priority::is_awaited;
-pub(crate) use tree::{Layout, PrivatePath, mode_of};
+pub(crate) use tree::{Layout, PrivatePath};
 
 /// The argument that makes the binary take this role.
 pub const ROLE: &str = "template";

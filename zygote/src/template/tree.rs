@@ -440,8 +440,3 @@ pub(super) fn c_name(path: &Path) -> Result<CString, Errno> {
 fn errno_of(error: std::io::Error) -> Errno {
     crate::failure::IntoErrno::into_errno(error)
 }
-
-/// The owner and mode of a directory, for a layer's upper directory to look the same.
-pub(crate) fn mode_of(path: &Path) -> u32 {
-    fs::metadata(path).map_or(0o755, |metadata| metadata.mode() & 0o7777)
-}
