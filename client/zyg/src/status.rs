@@ -91,7 +91,6 @@ fn words(fate: Fate) -> (&'static str, &'static str) {
 fn table(pools: &[PoolStatus]) -> String {
     type Cell = fn(&PoolStatus) -> String;
     let mut columns: Vec<(&str, Cell)> = vec![
-        ("PROFILE", name),
         ("UID", |pool| pool.uid.to_string()),
         ("WARM", |pool| pool.warm.to_string()),
         ("TARGET", |pool| pool.target.to_string()),
@@ -105,23 +104,42 @@ fn table(pools: &[PoolStatus]) -> String {
     columns.push(("WAITERS", |pool| pool.waiters.to_string()));
     columns
         .push(("SERVED", |pool| format!("{} warm, {} cold", pool.served.warm, pool.served.cold)));
-    let mut rows: Vec<Vec<String>> = vec![columns.iter().map(|(head, _)| (*head).into()).collect()];
-    rows.extend(pools.iter().map(|pool| columns.iter().map(|(_, cell)| cell(pool)).collect()));
+    let heads = columns.iter().map(|(head, _)| (*head).to_owned());
+    let mut rows: Vec<Vec<String>> =
+        vec![["PROFILE".to_owned()].into_iter().chain(heads).collect()];
+    rows.extend(pools.iter().map(|pool| {
+        let cells = columns.iter().map(|(_, cell)| cell(pool));
+        [name(pool, pools)].into_iter().chain(cells).collect()
+    }));
     let mut text = aligned(&rows);
     for pool in pools {
         if let Some(reason) = &pool.failing {
-            text.push_str(&format!(
-                "{} for uid {} cannot be built: {reason}\n",
-                pool.name, pool.uid
-            ));
+            let (name, uid) = (&pool.name, pool.uid);
+            let serves = match is_next(pool, pools) {
+                true => " as it is configured now, and serves on as it was",
+                false => "",
+            };
+            text.push_str(&format!("{name} for uid {uid} cannot be built{serves}: {reason}\n"));
         }
     }
     text
 }
 
-/// The profile's name, marked where a later generation of it has taken over.
-fn name(pool: &PoolStatus) -> String {
-    if pool.retired { format!("{} (retired)", pool.name) } else { pool.name.clone() }
+/// The profile's name, marked where a later generation of it has taken over, or is about to.
+fn name(pool: &PoolStatus, pools: &[PoolStatus]) -> String {
+    match (pool.retired, is_next(pool, pools)) {
+        (true, _) => format!("{} (retired)", pool.name),
+        (_, true) => format!("{} (next)", pool.name),
+        _ => pool.name.clone(),
+    }
+}
+
+/// Whether an earlier generation serves as yet.
+fn is_next(pool: &PoolStatus, pools: &[PoolStatus]) -> bool {
+    let earlier = |other: &PoolStatus| {
+        other.name == pool.name && other.uid == pool.uid && other.generation < pool.generation
+    };
+    !pool.retired && pools.iter().any(|other| !other.retired && earlier(other))
 }
 
 /// Lines whose cells begin below one another.
@@ -164,6 +182,20 @@ mod tests {
         let at = lines[0].find("QUARANTINED").unwrap();
         assert!(lines[1].starts_with("default (retired)  1000"), "{table}");
         assert!(lines[1][at..].starts_with("2 ") && lines[2][at..].starts_with("0 "), "{table}");
+    }
+
+    #[test]
+    fn who_cannot_take_over_is_told_from_who_serves() {
+        let failing = Some("no root".to_owned());
+        let next = PoolStatus { generation: 3, failing, ..pool("p") };
+        let other = PoolStatus { uid: 7, generation: 1, ..pool("p") };
+        let table = table(&[next, PoolStatus { generation: 2, ..pool("p") }, other]);
+        let lines: Vec<_> = table.lines().collect();
+        assert!(lines[1].starts_with("p (next)  1000"), "{table}");
+        assert!(lines[2].starts_with("p         1000") && lines[3].starts_with("p    "), "{table}");
+        let told =
+            "p for uid 1000 cannot be built as it is configured now, and serves on as it was";
+        assert_eq!(lines[4], format!("{told}: no root"));
     }
 
     #[test]
