@@ -5,11 +5,10 @@ use crate::drain::exit_code;
 use crate::{EXIT_REFUSED, EXIT_SUCCESS, explain, print};
 use anyhow::Context;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zygote::config::Config;
-use zygote::server::{Idle, Listener, Options, Signals, Unannounced};
+use zygote::server::{Access, Idle, Listener, Options, Signals};
 
 /// Read without being named, if it is there.
 const SYSTEM_CONFIG: &str = "/etc/zyg/zyg.toml";
@@ -66,27 +65,19 @@ fn listen(serve: &Serve, config: &Config) -> anyhow::Result<Listener> {
         make_private(directory)
             .with_context(|| format!("failed to make the directory {}", directory.display()))?;
     }
-    let unannounced = Unannounced::beside(&path)?;
-    open_to(unannounced.path(), config)
-        .with_context(|| format!("failed to open the socket {} to its users", path.display()))?;
-    Ok(unannounced.announce()?)
+    Ok(Listener::bind(&path, access(config)?)?)
 }
 
-/// Sets who may connect: whom the configuration names, else with a server of root's everybody, since
-/// each is served with his own authority.
-fn open_to(path: &Path, config: &Config) -> anyhow::Result<()> {
+/// Who may connect: whom the configuration names, else with a server of root's everybody, since each is
+/// served with his own authority.
+fn access(config: &Config) -> anyhow::Result<Access> {
     let root = nix::unistd::getuid().is_root();
-    if let Some(group) = &config.server.socket_group {
-        let known = zygote::users::group_named(group);
-        let gid = known.with_context(|| format!("there is no group {group} (socket_group)"))?;
-        std::os::unix::fs::chown(path, None, Some(gid))
-            .with_context(|| format!("failed to give it to group {group}"))?;
-    }
     let mode = config.server.socket_mode.or(root.then_some(0o666));
-    mode.map_or(Ok(()), |mode| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-            .with_context(|| format!("failed to set its mode to {mode:o}"))
-    })
+    let gid = config.server.socket_group.as_ref().map(|group| {
+        let known = zygote::users::group_named(group);
+        known.with_context(|| format!("there is no group {group} (socket_group)"))
+    });
+    Ok(Access { mode, gid: gid.transpose()? })
 }
 
 fn make_private(directory: &Path) -> std::io::Result<()> {

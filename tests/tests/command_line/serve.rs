@@ -1,6 +1,9 @@
 //! `zyg serve` and its socket: one server at each, whoever comes at the same time.
 
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -80,7 +83,7 @@ fn who_leaves_takes_no_other_ones_socket_away() {
 }
 
 #[test]
-fn nobody_but_whom_it_is_opened_to_ever_finds_it() {
+fn it_is_never_open_to_others_than_it_is_to_be() {
     let place = tempfile::tempdir().unwrap();
     let (path, config) = (place.path().join("s"), place.path().join("zyg.toml"));
     fs::write(&config, "[server]\nsocket_mode = \"0640\"\n").unwrap();
@@ -90,8 +93,49 @@ fn nobody_but_whom_it_is_opened_to_ever_finds_it() {
     // As soon as there is anything there.
     let found = eventually("the socket", || fs::metadata(&path).ok());
     assert_eq!(found.permissions().mode() & 0o777, 0o640);
-    drop(Client::connect(&path).expect("it listens already"));
+    eventually("listening", || Client::connect(&path).ok());
     end(server);
+}
+
+/// Whoever may read a directory can lock it.
+#[test]
+fn a_directory_that_somebody_keeps_locked_keeps_no_server_from_starting() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("s");
+    let directory = fs::File::open(place.path()).unwrap();
+    directory.lock().unwrap();
+    let server = serve(&path);
+    eventually("listening", || Client::connect(&path).ok());
+    assert!(end(server).contains("locked"));
+}
+
+/// Its queue may be full, too.
+#[test]
+fn a_server_that_stands_still_is_left_in_its_place() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("s");
+    let first = serve(&path);
+    eventually("listening", || Client::connect(&path).ok());
+    let pid = nix::unistd::Pid::from_raw(first.id() as i32);
+    let signal = |signal| nix::sys::signal::kill(pid, signal).unwrap();
+    signal(nix::sys::signal::Signal::SIGSTOP);
+    let mut knocking = Vec::new();
+    let address = UnixAddr::new(&path).unwrap();
+    let full = loop {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+        match connect(socket.as_raw_fd(), &address) {
+            Ok(()) => knocking.push(socket),
+            Err(errno) => break errno,
+        }
+    };
+    assert!(matches!(full, Errno::EAGAIN | Errno::EMFILE), "{full}");
+    let output = serve(&path).wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("another server listens there already"), "{said}");
+    signal(nix::sys::signal::Signal::SIGCONT);
+    drop(knocking);
+    end(first);
 }
 
 #[test]

@@ -2,18 +2,19 @@
 
 use crate::pool::Time;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::{PeerCredentials, PeerPidfd, SockType as SocketType};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket,
 };
+use nix::sys::stat::{Mode, umask};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use std::time::{Duration, Instant};
 use zyg_protocol::message::plain_text;
 
 /// Why there is no listening socket.
@@ -45,12 +46,13 @@ pub struct Listener {
 /// Device and inode number, which tell one file from all others.
 type Inode = (u64, u64);
 
-/// A socket that listens under a name for which nobody looks, so that whoever may connect can be said
-/// before anybody does, and none is ever found that does not listen. Dropped, it is removed.
-#[derive(Debug)]
-pub struct Unannounced {
-    socket: NamedTempFile<OwnedFd>,
-    path: PathBuf,
+/// Who may connect to a socket beside its owner.
+#[derive(Debug, Clone, Copy)]
+pub struct Access {
+    /// Permission bits; those of the process' umask where there are none.
+    pub mode: Option<u32>,
+    /// The group that the socket is given to.
+    pub gid: Option<u32>,
 }
 
 /// Whether somebody may wait to be let in of whom poll(2) says nothing more, since readiness is told
@@ -98,6 +100,32 @@ impl Peer {
 }
 
 impl Listener {
+    /// Listens at `path`, replacing a socket that nobody listens on any more.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub fn bind(path: &Path, access: Access) -> Result<Self, ListenError> {
+        let failed = |errno: Errno| ListenError::Bind { path: path.into(), source: errno.into() };
+        let address = UnixAddr::new(path).map_err(failed)?;
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket =
+            socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).map_err(failed)?;
+        // From the look at what is there until clients can knock, so that of several servers one serves.
+        let _turn = turn_at(path);
+        make_room(path, &address)?;
+        make_socket_file(&socket, &address, access).map_err(failed)?;
+        let listener = Self { ours: inode(path), socket, path: path.into() };
+        let listening =
+            open_to(path, access).and_then(|()| Ok(listen(&listener.socket, Backlog::MAXCONN)?));
+        match listening {
+            Ok(()) => Ok(listener),
+            Err(source) => {
+                listener.remove();
+                Err(ListenError::Bind { path: path.into(), source })
+            }
+        }
+    }
+
     /// Takes over a socket that listens at `path` already, and whether to remove that at the end.
     ///
     /// # Errors
@@ -143,104 +171,69 @@ impl Listener {
     }
 }
 
-impl Unannounced {
-    /// Listens beside `path`, where nothing else may listen.
-    ///
-    /// # Errors
-    /// See [`ListenError`].
-    pub fn beside(path: &Path) -> Result<Self, ListenError> {
-        let failed = |source| ListenError::Bind { path: path.into(), source };
-        // Too long a path is found out here, and nobody could connect there.
-        UnixAddr::new(path).map_err(|errno| failed(errno.into()))?;
-        stale(path)?;
-        let directory = directory_of(path);
-        let opened = fs::File::open(directory).map_err(failed)?;
-        let here = format!("/proc/self/fd/{}", opened.as_raw_fd());
-        let listening = |name: &Path| {
-            let name = name.file_name().unwrap_or_default();
-            Ok(listen_at(&Path::new(&here).join(name))?)
-        };
-        let socket = tempfile::Builder::new().prefix(".zyg-").make_in(directory, listening);
-        Ok(Self { socket: socket.map_err(failed)?, path: path.into() })
-    }
+/// Binds, which makes the file: from the first with no more rights than it is to have in the end, and
+/// without those of a group that it is not given to yet.
+fn make_socket_file(socket: &OwnedFd, address: &UnixAddr, access: Access) -> Result<(), Errno> {
+    let Some(mode) = access.mode else { return bind(socket.as_raw_fd(), address) };
+    let mode = Mode::from_bits_truncate(mode);
+    let group = if access.gid.is_some() { Mode::S_IRWXG } else { Mode::empty() };
+    let before = umask(Mode::all() - mode | group);
+    let bound = bind(socket.as_raw_fd(), address);
+    umask(before);
+    bound
+}
 
-    /// Under which name it listens as yet.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        self.socket.path()
+fn open_to(path: &Path, access: Access) -> io::Result<()> {
+    if access.gid.is_some() {
+        chown(path, None, access.gid)?;
     }
+    let mode = access.mode.map(fs::Permissions::from_mode);
+    mode.map_or(Ok(()), |mode| fs::set_permissions(path, mode))
+}
 
-    /// Gives it the name where clients look, in the place of a socket that nobody listens on any more.
-    ///
-    /// # Errors
-    /// See [`ListenError`].
-    pub fn announce(self) -> Result<Listener, ListenError> {
-        let Self { mut socket, path } = self;
-        let failed = |source| ListenError::Bind { path: path.clone(), source };
-        loop {
-            if let Some(stale) = stale(&path)? {
-                take_away(stale, &path)?;
+/// How long a server that starts waits for others that start in the same directory.
+const TURN: Duration = Duration::from_secs(2);
+
+/// This server's turn to look at what is in the directory and to change it (flock(2)); over when it is
+/// dropped. None where the directory cannot be opened, or whoever may read it keeps it locked: that
+/// keeps no server from starting.
+fn turn_at(path: &Path) -> Option<Flock<fs::File>> {
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    let mut directory = fs::File::open(parent.unwrap_or(Path::new("."))).ok()?;
+    let start = Instant::now();
+    loop {
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(turn) => return Some(turn),
+            Err((_, errno)) if errno != Errno::EWOULDBLOCK => return None,
+            Err(_) if start.elapsed() >= TURN => {
+                log::warn!("somebody keeps the directory of {} locked", path.display());
+                return None;
             }
-            let ours = inode(socket.path());
-            match socket.persist_noclobber(&path) {
-                Ok(socket) => return Ok(Listener { socket, path, ours }),
-                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                    socket = error.file;
-                }
-                Err(error) => return Err(failed(error.error)),
-            }
+            Err((again, _)) => directory = again,
         }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-fn listen_at(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
-    listen(&socket, Backlog::MAXCONN)?;
-    Ok(socket)
-}
-
-/// The socket at the path that refuses to be connected to, if there is anything.
-///
-/// # Errors
-/// `Taken` or `NotASocket` where it is something else.
-fn stale(path: &Path) -> Result<Option<Inode>, ListenError> {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(None) };
+/// Removes a stale socket: one that refuses to be connected to.
+fn make_room(path: &Path, address: &UnixAddr) -> Result<(), ListenError> {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     if !metadata.file_type().is_socket() {
         return Err(ListenError::NotASocket { path: path.into() });
     }
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let refused = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
-        .and_then(|probe| connect(probe.as_raw_fd(), &UnixAddr::new(path)?));
-    match refused {
-        Err(Errno::ECONNREFUSED) => Ok(Some((metadata.dev(), metadata.ino()))),
-        // Whose server has just left.
-        Err(Errno::ENOENT) => Ok(None),
+    // Not to wait for a server whose queue is full.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let probe = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None);
+    match probe.and_then(|probe| connect(probe.as_raw_fd(), address)) {
+        Err(Errno::ECONNREFUSED) => {
+            fs::remove_file(path).map_err(|source| ListenError::Bind { path: path.into(), source })
+        }
+        // Its server has just left.
+        Err(Errno::ENOENT) => Ok(()),
         _ => Err(ListenError::Taken { path: path.into() }),
     }
-}
-
-/// Removes a stale socket, and nothing else: another server may have put its own there meanwhile.
-fn take_away(stale: Inode, path: &Path) -> Result<(), ListenError> {
-    let failed = |source| ListenError::Bind { path: path.into(), source };
-    let aside = tempfile::Builder::new().prefix(".zyg-").tempdir_in(directory_of(path));
-    let aside = aside.map_err(failed)?;
-    let taken = aside.path().join("socket");
-    match fs::rename(path, &taken) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        renamed => renamed.map_err(failed)?,
-    }
-    if inode(&taken) == Some(stale) {
-        return Ok(());
-    }
-    let back = renameat2(AT_FDCWD, &taken, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE);
-    back.map_err(|errno| failed(errno.into()))?;
-    Err(ListenError::Taken { path: path.into() })
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
 fn inode(path: &Path) -> Option<Inode> {

@@ -29,7 +29,7 @@ mod waiting;
 mod wire;
 mod zygotes;
 
-pub use listener::{ListenError, Listener, Unannounced};
+pub use listener::{Access, ListenError, Listener};
 pub use signals::Signals;
 
 use crate::config::{Config, Principal};
