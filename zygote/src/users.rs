@@ -31,9 +31,10 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Answers kept at most.
 const ANSWERS_MAX: usize = 1024;
 
-/// The files know nothing, and who is asked beside them (nsswitch.conf(5)) has not answered in time.
+/// The files know nothing, and who is asked beside them (nsswitch.conf(5)) cannot be, or has not answered
+/// within a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("getent(1) has not answered within {} s", ANSWER_TAKES.as_secs())]
+#[error("getent(1) does not answer; see the server's log")]
 pub struct Unanswered;
 
 /// One line of the user database.
@@ -183,15 +184,18 @@ impl Database {
             return Err(Unanswered);
         }
         let text = match self.run(database, key) {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                log::warn!("failed to ask about {key}: {Unanswered}");
-                answers.silent = Some(Instant::now());
-                return Err(Unanswered);
-            }
-            text => text.unwrap_or_else(|error| {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 log::debug!("nobody but the files is asked about {key}: {error}");
                 Vec::new()
-            }),
+            }
+            Err(error) => {
+                log::warn!("failed to ask getent(1) about {key}: {error}");
+                if error.kind() == io::ErrorKind::TimedOut {
+                    answers.silent = Some(Instant::now());
+                }
+                return Err(Unanswered);
+            }
+            Ok(text) => text,
         };
         if answers.known.len() >= ANSWERS_MAX {
             answers.known.clear();
@@ -405,7 +409,7 @@ mod tests {
     fn who_does_not_stop_is_not_heard_to_the_end() {
         let (_directory, database) = database();
         make_program(&database.getent, "#!/bin/sh\nexec yes\n");
-        assert_eq!(by_name(&database, "eve"), None);
+        assert_eq!(database.user("eve", |user| user.name == "eve"), Err(Unanswered));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 use zyg_tests::{Baseline, Server, Setup, eventually};
 use zygote_client::{AcquireError, Client, Denial, Lease, LeaseOptions, PoolStatus};
 
@@ -56,7 +57,7 @@ fn wait_denied(client: &Client) {
     eventually("a denial", || match ask(client) {
         Ok(_) => None,
         Err(AcquireError::Denied(Denial::BuildFailing { reason })) => {
-            assert!(reason.contains("root"), "{reason}");
+            assert!(reason.contains("root") || reason.contains("/proc"), "{reason}");
             Some(())
         }
         Err(other) => panic!("{other:?}"),
@@ -84,6 +85,15 @@ fn a_configuration_that_cannot_be_built_does_not_take_the_place_of_one_that_can(
     let log = server.log();
     assert!(log.contains("/no/such/root"), "{log}");
     assert!(log.contains("generation 0 stays in force for profile rooted"), "{log}");
+    // Nor does another one that cannot be, nor the same one again.
+    for config in ["/no/such/root", "/nor/this"] {
+        reload(&server, &rooted(Path::new(config), "new"));
+        eventually("the failure", || {
+            let failing = rows(&client).into_iter().find_map(|row| row.failing);
+            failing.filter(|reason| reason.contains(config))
+        });
+        assert_eq!(hostname(&ask(&client).unwrap()), "old");
+    }
     // The next one that can be built is taken.
     reload(&server, &rooted(&root, "new"));
     eventually("the new one", || (hostname(&ask(&client).unwrap()) == "new").then_some(()));
@@ -106,8 +116,62 @@ fn a_root_that_was_made_again_is_found() {
     fs::remove_dir_all(&old).unwrap();
     wait_denied(&client);
     make_root(&server);
-    eventually("service again", || ask(&client).ok().map(|lease| hostname(&lease)));
+    eventually("service again", || {
+        let found = ask(&client).ok().map(|lease| lease.command("true").status().is_ok());
+        found.filter(|found| *found)
+    });
+    eventually("a warm pool", || rows(&client).iter().any(|row| row.warm >= 2).then_some(()));
+}
+
+/// What is warm shows the old one, and is used up first; what is made then shows the new one.
+#[test]
+fn a_root_that_was_exchanged_is_found_by_a_reload() {
+    let server = Setup::default().config(&pool(1, 8)).start_warm();
+    let client = server.client();
+    let root = make_root(&server);
+    let config = rooted(&root, "host");
+    let seen = || {
+        let lease = ask(&client).unwrap();
+        let output = lease.command("ls").arg("/").output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().any(|name| name == "mark")
+    };
+    reload(&server, &config);
+    assert!(!seen());
     wait_warm(&client, 0);
+    fs::rename(&root, root.with_file_name("old")).unwrap();
+    make_root(&server);
+    fs::create_dir(root.join("mark")).unwrap();
+    reload(&server, &config);
+    eventually("the other root", || seen().then_some(()));
+}
+
+/// An environment that cannot be made costs those that can be made nothing, and is told with its reason.
+#[test]
+fn what_fails_now_and_then_is_not_given_up() {
+    let server = Setup::default().config(&pool(1, 8)).start_warm();
+    let client = server.client();
+    let root = make_root(&server);
+    let (there, away) = (root.join("proc"), root.join("away"));
+    reload(&server, &rooted(&root, "host"));
+    drop(ask(&client).unwrap());
+    wait_warm(&client, 0);
+    let start = Instant::now();
+    for _ in 0..20 {
+        fs::rename(&there, &away).unwrap();
+        eventually("a failure", || match ask(&client) {
+            Ok(_) => None,
+            Err(AcquireError::Denied(Denial::BuildFailing { reason })) => {
+                assert!(reason.contains("/proc"), "{reason}");
+                Some(())
+            }
+            Err(other) => panic!("{other:?}"),
+        });
+        fs::rename(&away, &there).unwrap();
+        eventually("service", || ask(&client).ok());
+    }
+    // Once in a second at the most, and not for each failure.
+    let generation = rows(&client).iter().map(|row| row.generation).max().unwrap();
+    assert!(u64::from(generation) <= start.elapsed().as_secs() + 1, "{generation}");
 }
 
 #[test]

@@ -10,14 +10,15 @@
 //! many zygotes there may be.
 
 use super::demand::Demand;
+use super::pools::Pool;
 use super::reservations::Reservations;
 use super::slots::Holdings;
 use super::time::Time;
 use super::{Effect, Policy, PoolKey, Served};
 use std::time::Duration;
 
-/// The longest that a pool stays in force beside a successor whose builds do not fail: a new
-/// configuration that can be built is ready long before.
+/// The longest that a pool stays in force beside a successor whose builds do not fail: one that can be
+/// built is ready long before.
 pub const HANDOVER_MAX: Duration = Duration::from_secs(10);
 
 /// The name of a lineage: the key of its first pool.
@@ -85,9 +86,9 @@ impl Policy {
         lineage.members.push(new);
         lineage.newest = new;
         lineage.max = max;
-        // One that goes on is not to last the longer for it.
-        if passed_over == in_force {
-            lineage.hand_over_by = now.after(HANDOVER_MAX);
+        // One that goes on is not to last the longer for it, unless nothing came of it.
+        if passed_over == in_force || self.fails(passed_over) {
+            self.hand_over_by(in_force, now.after(HANDOVER_MAX));
         }
         if passed_over != in_force {
             self.retire_one(passed_over);
@@ -99,47 +100,90 @@ impl Policy {
     }
 
     /// The newest takes over as soon as it is as good as the one in force, or when there is no point
-    /// in waiting for that; one whose builds fail does not take the place of one that serves.
+    /// in waiting for that. One of which nothing was ever built does not take the place of one of which
+    /// something was, unless there is no room to try, or that one's builds fail and its own do not.
     pub(super) fn hand_over(&mut self, now: Time, of: PoolKey) {
         let Some(lineage) = self.lineage(of).filter(|lineage| lineage.hands_over()) else { return };
         let (old, new) = (lineage.in_force, lineage.newest);
-        let late = self.hand_over_by(of).is_some_and(|by| by <= now);
-        let serves = !self.fails(old) || self.slots.of(old).warm() > 0;
-        // What is gathered for a waiter is not there for others.
-        let warm = if self.waiters.of(old) > 0 {
-            0
+        let late = self.hands_over_by(of).is_some_and(|by| by <= now);
+        let retired = self.pools.get(&new).is_none_or(|pool| pool.retired);
+        let over = if retired || !self.is_proven(old) {
+            true
+        } else if self.is_proven(new) {
+            late || self.slots.of(new).warm() >= self.equal(now, lineage)
         } else {
-            self.slots.of(old).warm().saturating_add(lineage.exchanged)
+            late && self.slots.of(new).spawning() == 0 || self.is_out(now, old) && !self.fails(new)
         };
-        // One is to show that there can be any.
-        let equal = self.target(now, new).min(warm.max(u32::from(serves)));
-        if self.slots.of(new).warm() >= equal || late {
+        if over {
             self.put_in_force(new);
             self.retire_one(old);
         }
     }
 
+    /// How many warm zygotes make the newest as good as the pool in force.
+    fn equal(&self, now: Time, lineage: &Lineage) -> u32 {
+        let warm = self.slots.of(lineage.in_force).warm().saturating_add(lineage.exchanged);
+        // What is gathered for a waiter is not there for others.
+        let warm = if self.waiters.of(lineage.in_force) > 0 { 0 } else { warm };
+        self.target(now, lineage.newest).min(warm)
+    }
+
     /// When a hand-over is over at the latest; one to a pool whose builds fail lasts until they do not.
-    pub(super) fn hand_over_by(&self, pool: PoolKey) -> Option<Time> {
+    pub(super) fn hands_over_by(&self, pool: PoolKey) -> Option<Time> {
         let lineage = self.lineage(pool).filter(|lineage| lineage.hands_over())?;
         (!self.fails(lineage.newest)).then_some(lineage.hand_over_by)
     }
 
-    /// A build of a pool has succeeded: one whose builds have failed has time to be as good as the one
-    /// in force.
+    fn hand_over_by(&mut self, pool: PoolKey, by: Time) {
+        if let Some(lineage) = self.lineage_mut(pool) {
+            lineage.hand_over_by = by;
+        }
+    }
+
+    /// A build of a pool has succeeded. A pool whose builds have failed has time now to be as good as
+    /// the one in force.
     pub(super) fn build_succeeded(&mut self, now: Time, of: PoolKey) {
-        let failed = self.fails(of);
+        if self.fails(of) && self.lineage(of).is_some_and(|lineage| lineage.newest == of) {
+            self.hand_over_by(of, now.after(HANDOVER_MAX));
+        }
         if let Some(pool) = self.pools.get_mut(&of) {
             pool.circuit.succeeded();
-        }
-        if let Some(lineage) = self.lineage_mut(of).filter(|it| failed && it.newest == of) {
-            lineage.hand_over_by = now.after(HANDOVER_MAX);
+            pool.proven = true;
         }
     }
 
     /// Whether the latest build of a pool has failed.
-    fn fails(&self, pool: PoolKey) -> bool {
+    pub(super) fn fails(&self, pool: PoolKey) -> bool {
         self.pools.get(&pool).is_some_and(|pool| pool.circuit.reason().is_some())
+    }
+
+    /// Whether nothing can be had of a pool.
+    fn is_out(&self, now: Time, pool: PoolKey) -> bool {
+        let holdings = self.slots.of(pool);
+        let coming = holdings.warm() + holdings.spawning() + holdings.returning();
+        let circuit = self.pools.get(&pool).map(|pool| &pool.circuit);
+        coming == 0 && circuit.is_some_and(|circuit| circuit.refuses(now).is_some())
+    }
+
+    pub(super) fn is_proven(&self, pool: PoolKey) -> bool {
+        self.pools.get(&pool).is_some_and(|pool| pool.proven)
+    }
+
+    /// Whether a pool is to show first that it can be built, which takes one zygote.
+    pub(super) fn is_on_trial(&self, pool: PoolKey) -> bool {
+        let newest = |lineage: &Lineage| lineage.hands_over() && lineage.newest == pool;
+        let untried = |pool: &Pool| !pool.proven && !pool.retired;
+        self.lineage(pool).is_some_and(newest)
+            && self.pools.get(&pool).is_some_and(untried)
+            && !self.draining
+    }
+
+    /// Why nothing is built for a pool, and not even tried: told of the newest one where that has a
+    /// reason of its own, since it is to be mended.
+    pub(super) fn why_refused(&self, now: Time, pool: PoolKey) -> Option<&str> {
+        let own = self.pools.get(&pool)?.circuit.refuses(now)?;
+        let newest = self.lineage(pool).and_then(|lineage| self.pools.get(&lineage.newest));
+        Some(newest.and_then(|newest| newest.circuit.reason()).unwrap_or(own))
     }
 
     fn put_in_force(&mut self, pool: PoolKey) {
@@ -169,11 +213,14 @@ impl Policy {
     }
 
     /// How many more zygotes the generations of a pool may have together. The newest says how many
-    /// there may be; what there is beyond that is not ended for it.
+    /// there may be, and one more for its trial; what there is beyond that is not ended for it.
     pub(super) fn room_of_lineage(&self, pool: PoolKey) -> u32 {
         let Some(lineage) = self.lineage(pool) else { return 0 };
         let held = lineage.members.iter().map(|member| self.slots.of(*member).total());
-        lineage.max.saturating_sub(held.fold(0, u32::saturating_add))
+        let tried = self.is_on_trial(lineage.newest)
+            && (lineage.newest == pool || self.slots.of(lineage.newest).total() > 0);
+        let most = lineage.max.saturating_add(tried.into());
+        most.saturating_sub(held.fold(0, u32::saturating_add))
     }
 
     /// Takes note of the end of a warm zygote: what the pool in force has lost meanwhile, its successor is

@@ -212,11 +212,13 @@ impl Policy {
     ///
     /// While the hand-over lasts, `old` stays in force. It is over when the new one has as many
     /// warm zygotes as its target says or as the old one has and has lost meanwhile but to leases,
-    /// whichever is less, but one at least; or after [`HANDOVER_MAX`], unless its builds fail: then
-    /// the old one stays in force until they do not, or it has nothing warm and its own fail as well.
-    /// When it is over, the new one is in force, and the old one is retired. Both
-    /// together never exceed the new `max` by anything that is built from now on: where that, or the
-    /// server, has no room for the new one's builds, warm zygotes of the old one make it, one for each.
+    /// whichever is less; or after [`HANDOVER_MAX`], unless its builds fail. A new one of which nothing
+    /// was built yet is on trial: one is built whatever its target, and before that it takes over only
+    /// where the old one cannot be built either and it is not known to fail, or where there is no
+    /// room to try for so long. When it is over, the new one is in force, and the old one is retired.
+    /// Both together never exceed the new `max`, and one more for a trial, by anything that is built
+    /// from now on: where that, or the server, has no room for the new one's builds, warm zygotes of
+    /// the old one make it, one for each.
     ///
     /// A pool that is superseded while it is itself a successor is retired at once, and its
     /// predecessor stays in force until the newest takes over, for no longer than it would have. What was learned of the demand,
@@ -246,6 +248,12 @@ impl Policy {
     #[must_use]
     pub fn in_force(&self, newest: PoolKey) -> PoolKey {
         self.lineage(newest).map_or(newest, |lineage| lineage.in_force)
+    }
+
+    /// Whether anything was ever built of a pool.
+    #[must_use]
+    pub fn was_built(&self, pool: PoolKey) -> bool {
+        self.is_proven(pool)
     }
 
     /// Whether a retired pool has nothing left: no slot and no waiter. So is one that is not known.
@@ -311,7 +319,7 @@ impl Policy {
     /// Why nothing is built for a pool at present, and not even tried.
     pub fn refuses(&mut self, now: Time, pool: PoolKey) -> Option<&str> {
         let now = self.timeline.advance(now);
-        self.pools.get(&pool)?.circuit.refuses(now)
+        self.why_refused(now, pool)
     }
 
     /// Takes note of an event, and appends what is to be done about it, in order.

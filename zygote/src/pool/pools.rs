@@ -16,6 +16,8 @@ pub(super) struct Pool {
     pub(super) settings: Settings,
     pub(super) lineage: LineageKey,
     pub(super) circuit: Circuit,
+    /// Whether a build has ever succeeded.
+    pub(super) proven: bool,
     pub(super) pacing: Pacing,
     /// It wants nothing warm, and ends when its waiters and leases are served.
     pub(super) retired: bool,
@@ -34,6 +36,7 @@ impl Pool {
             settings,
             lineage,
             circuit: Circuit::default(),
+            proven: false,
             pacing: Pacing::default(),
             retired: false,
             excess_since: None,

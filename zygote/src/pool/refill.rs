@@ -75,10 +75,12 @@ impl Policy {
         let handing_over = handing_over.filter(|_| wants.of_waiters() == 0);
         let yields = handing_over.is_some_and(|lineage| lineage.in_force == key);
         let takes_over = handing_over.is_some_and(|lineage| lineage.newest == key);
+        // Nobody gives way to what has failed.
+        let tries_again = self.is_on_trial(key) && self.fails(key);
         if yields {
             // The successor's part comes first: what it has is what is going to stay.
             room = room.min(left).saturating_sub(self.missing_of_successor(now, key));
-        } else if (room == 0 || takes_over && left == 0) && wants.total() > 0 {
+        } else if (room == 0 || takes_over && left == 0) && wants.total() > 0 && !tries_again {
             self.make_room_in_lineage(now, key, wants.of_waiters(), effects);
         }
         wants.limit(room);
@@ -92,8 +94,10 @@ impl Policy {
         wants.again_at
     }
 
+    /// What the successor of a pool in force is still to have; on trial it has a place of its own.
     fn missing_of_successor(&self, now: Time, key: PoolKey) -> u32 {
-        let Some(newest) = self.lineage(key).map(|lineage| lineage.newest) else { return 0 };
+        let newest = self.lineage(key).map(|lineage| lineage.newest);
+        let Some(newest) = newest.filter(|newest| !self.is_on_trial(*newest)) else { return 0 };
         let tries = self.pools.get(&newest).map_or(0, |pool| pool.circuit.allows(now));
         self.target(now, newest).saturating_sub(self.idle(newest)).min(tries)
     }
@@ -107,10 +111,14 @@ impl Policy {
         let idle = self.idle(key);
         let (floor, target) = (self.floor(now, key), self.target(now, key));
         let [for_waiters, for_batches] = self.lacking(key);
+        // Whoever waits for it or not: a trial comes first, and those after it when nobody waits.
+        let trial = u32::from(self.is_on_trial(key) && idle == 0);
+        let first = if self.fails(key) { 0 } else { trial };
+        let floor = floor.max(trial);
         wants.counts = [
-            for_waiters,
+            for_waiters.max(first),
             for_batches,
-            floor.saturating_sub(idle),
+            floor.saturating_sub(idle.max(first)),
             target.saturating_sub(idle.max(floor)),
         ];
         if wants.total() == 0 {

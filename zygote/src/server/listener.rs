@@ -27,6 +27,8 @@ pub enum ListenError {
         "failed to listen at {path}: it exists and is not a socket; move it away or choose another --socket"
     )]
     NotASocket { path: PathBuf },
+    #[error("failed to listen at {path}: a socket's path has 107 bytes at most")]
+    TooLong { path: PathBuf },
     #[error("failed to listen at {path}: {source}")]
     Bind { path: PathBuf, source: io::Error },
     #[error("failed to listen on the socket that was handed in: it is not a SEQPACKET socket")]
@@ -106,7 +108,10 @@ impl Listener {
     /// See [`ListenError`].
     pub fn bind(path: &Path, access: Access) -> Result<Self, ListenError> {
         let failed = |errno: Errno| ListenError::Bind { path: path.into(), source: errno.into() };
-        let address = UnixAddr::new(path).map_err(failed)?;
+        let address = UnixAddr::new(path).map_err(|errno| match errno {
+            Errno::ENAMETOOLONG => ListenError::TooLong { path: path.into() },
+            errno => failed(errno),
+        })?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket =
             socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).map_err(failed)?;
@@ -177,7 +182,7 @@ fn make_socket_file(socket: &OwnedFd, address: &UnixAddr, access: Access) -> Res
     let Some(mode) = access.mode else { return bind(socket.as_raw_fd(), address) };
     let mode = Mode::from_bits_truncate(mode);
     let group = if access.gid.is_some() { Mode::S_IRWXG } else { Mode::empty() };
-    let before = umask(Mode::all() - mode | group);
+    let before = umask((Mode::all() - mode) | group);
     let bound = bind(socket.as_raw_fd(), address);
     umask(before);
     bound
@@ -211,7 +216,7 @@ fn turn_at(path: &Path) -> Option<Flock<fs::File>> {
             }
             Err((again, _)) => directory = again,
         }
-        std::thread::sleep(Duration::from_millis(1));
+        let _ = poll(&mut [], 1_u8);
     }
 }
 

@@ -99,6 +99,8 @@ pub enum ServerError {
     },
     #[error("failed to be warm for user {0:?}, whom prefork_for names: there is no such user")]
     NoSuchUser(String),
+    #[error("socket_group names {0:?}, and there is no such group")]
+    NoSuchGroup(String),
     #[error("profile {profile}: {key} names {name:?}, whom the user database does not know")]
     NoSuchPrincipal {
         /// Whose profile.
@@ -394,7 +396,19 @@ impl Server {
 pub fn check(config: &Config) -> Result<(), ServerError> {
     compile_filters(config)?;
     know_users(config)?;
+    socket_group(config)?;
     know_principals(config)
+}
+
+/// The id of the group that the socket is to be given to, if any is.
+///
+/// # Errors
+/// [`ServerError::NoSuchGroup`].
+pub fn socket_group(config: &Config) -> Result<Option<u32>, ServerError> {
+    let known = |group: &String| {
+        crate::users::group_named(group).ok_or_else(|| ServerError::NoSuchGroup(group.clone()))
+    };
+    config.server.socket_group.as_ref().map(known).transpose()
 }
 
 /// Whether all users and groups exist whom profiles are to be for.

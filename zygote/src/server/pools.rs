@@ -13,6 +13,7 @@ use crate::sys::program::OwnProgram;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 use zyg_protocol::message::{Fates, LeaseId, Recipe, Recycle};
@@ -95,10 +96,14 @@ pub(super) struct Template {
 pub(super) struct Entry {
     pub profile: String,
     pub uid: u32,
-    /// How often the profile had changed when this was made.
+    /// How often the profile had changed, or was made anew, when this was made.
     pub generation: u32,
     /// What it was made from, to see whether that has changed.
     made_from: (Profile, Filters),
+    /// Which directory its root was, as device and inode number.
+    root: Option<(u64, u64)>,
+    /// When it was made.
+    pub made_at: Time,
     /// Whether it is warm however long nobody has asked.
     sleepless: bool,
     pub recipe: Recipe,
@@ -127,6 +132,7 @@ pub(super) struct Making<'a> {
     pub sleepless: bool,
     /// Where the server listens.
     pub socket: &'a Path,
+    pub now: Time,
 }
 
 /// All pools.
@@ -216,7 +222,7 @@ impl Pools {
     /// # Errors
     /// Why environments of this profile cannot be had, in words for a client.
     pub fn add(&mut self, making: Making<'_>) -> Result<PoolKey, String> {
-        let Making { name, profile, filters, uid, nofile, sleepless, socket } = making;
+        let Making { name, profile, filters, uid, nofile, sleepless, socket, now } = making;
         let reserved = if recipes::wants_slices(profile) {
             // One more, for the template itself.
             Some(slices::reserve(profile.pool.max + 1)?)
@@ -242,6 +248,8 @@ impl Pools {
             uid,
             generation,
             made_from: (profile.clone(), filters.clone()),
+            root: root_of(profile),
+            made_at: now,
             sleepless,
             recipe,
             writable,
@@ -256,8 +264,8 @@ impl Pools {
     }
 
     /// The latest pools whose profiles are not what they were made from any more, or are no more, whose
-    /// users are in other groups by now, whose builds fail, for which the host may be to blame and have
-    /// been mended, and those that sleep, or do not, and should not by who is to be `sleepless`.
+    /// users are in other groups by now, whose roots are other directories, whose builds fail, for which
+    /// the host may be to blame and have been mended, and those that sleep, or do not, and should not by who is to be `sleepless`.
     pub fn outdated(
         &self,
         config: &Config,
@@ -271,6 +279,7 @@ impl Pools {
             sleeps
                 || self.has_other_groups(entry)
                 || self.policy.counts(*pool).failing.is_some()
+                || root_of(profile) != entry.root
                 || config.profiles.get(name) != Some(profile)
                 || filters.get(name) != Some(compiled)
         };
@@ -363,6 +372,12 @@ impl Pools {
     pub fn outbox_max() -> usize {
         TEMPLATE_OUTBOX_MAX
     }
+}
+
+/// Which directory a profile's root is, where it has one of its own.
+fn root_of(profile: &Profile) -> Option<(u64, u64)> {
+    let config::Root::Directory(path) = &profile.root else { return None };
+    path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// The supplementary groups of a process (proc_pid_status(5)).

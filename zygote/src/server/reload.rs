@@ -1,10 +1,11 @@
 //! The configuration read again, on SIGHUP: whole, or not at all. A profile that has changed gets a new
 //! generation of each of its pools; what is leased goes on in the old one.
 
-use super::pools::quota;
+use super::pools::{Entry, quota};
 use super::{Idle, Server, compile_filters, know_users};
 use crate::config::{Config, Recycle};
 use crate::pool::{Event, Limits, PoolKey};
+use crate::users;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 use std::time::Duration;
@@ -57,7 +58,9 @@ impl Server {
 
     /// Makes the next generation of a pool, or none where its profile is no more.
     fn renew(&mut self, pool: PoolKey) {
-        let (profile, uid) = (self.pools[pool].profile.clone(), self.pools[pool].uid);
+        let entry = &self.pools[pool];
+        let (profile, uid, user) =
+            (entry.profile.clone(), entry.uid, entry.recipe.authority.user.clone());
         if !self.config.profiles.contains_key(&profile) {
             log::info!("profile {profile} is no more: uid {uid} finishes its leases of it");
             return self.pools.retire(pool);
@@ -67,9 +70,24 @@ impl Server {
                 let generation = self.pools[new].generation;
                 log::info!("profile {profile} for uid {uid} goes on as generation {generation}");
             }
+            // Whoever is not there any more may not have what he had.
+            Err(reason) if user.is_some() && users::look_up(uid) == Ok(None) => {
+                log::error!("profile {profile} for uid {uid} is no more: {reason}");
+                self.pools.retire(pool);
+            }
             Err(reason) => {
                 log::error!("profile {profile} for uid {uid} stays as it was: {reason}");
             }
+        }
+    }
+
+    /// Makes the next generation of a pool whose profile has not changed, unless it has just been made:
+    /// what is wrong with it may be wrong with the next one as well.
+    pub(super) fn make_anew(&mut self, pool: PoolKey) {
+        let Entry { profile, uid, made_at, .. } = &self.pools[pool];
+        let latest = self.pools.find(profile, *uid) == Some(pool);
+        if latest && self.phase.grants() && self.now() >= made_at.after(ANEW_AFTER) {
+            self.renew(pool);
         }
     }
 
@@ -82,7 +100,7 @@ impl Server {
     /// Finds out whom the configuration names to be warm for, and returns all for whom that is.
     fn know_preforked(&mut self) -> Vec<u32> {
         let named = &self.config.server.prefork_for;
-        let users = named.iter().filter_map(|name| crate::users::named(name));
+        let users = named.iter().filter_map(|name| users::named(name));
         self.preforked = users.map(|user| user.uid).collect();
         let own = (self.uid != 0 || self.private).then_some(self.uid);
         own.into_iter().chain(self.preforked.iter().copied()).collect()
@@ -113,6 +131,9 @@ impl Server {
         }
     }
 }
+
+/// How long a generation lasts that is not what was configured anew.
+const ANEW_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a build takes the place of another: a thousand times as long as one takes.
 const BUILD_COUNTS: Duration = Duration::from_secs(1);

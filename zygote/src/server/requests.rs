@@ -257,8 +257,8 @@ impl Server {
             return Err(format!("there is no profile {name} any more"));
         };
         let sleepless = self.is_sleepless(uid);
-        let (nofile, socket) = (self.nofile, self.socket_path.as_path());
-        let making = Making { name, profile, filters, uid, nofile, sleepless, socket };
+        let (nofile, socket, now) = (self.nofile, self.socket_path.as_path(), self.now());
+        let making = Making { name, profile, filters, uid, nofile, sleepless, socket, now };
         let pool = self.pools.add(making)?;
         self.tell(Event::TimePassed);
         Ok(pool)

@@ -81,7 +81,8 @@ fn granted_to(uid: Uid) -> Result<Slices, String> {
             format!(
                 "{file} grants {user} no {LEAST} subordinate ids in a row, and this profile gives each \
                  environment one of its own: as root, run `usermod --add-subuids 100000-165535 \
-                 --add-subgids 100000-165535 {user}`, or ask a server that runs as root"
+                 --add-subgids 100000-165535 {user}` with ranges that nobody has yet, or ask a server that runs \
+                 as root"
             )
         })
     };

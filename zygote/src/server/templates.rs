@@ -253,6 +253,7 @@ impl Server {
                 return self.not_born(key, SlotKey(slot), failure);
             }
             FromTemplate::Gone { slot } => {
+                self.hear_the_last(key, SlotKey(slot));
                 // Of another one's nothing is believed, nor of what had been told to have failed.
                 let zygote = self.pools.zygote(SlotKey(slot)).filter(|it| it.parent == key);
                 if let Some(told) = zygote.map(|zygote| zygote.told) {
@@ -285,6 +286,14 @@ impl Server {
             FromTemplate::Opened { .. } | FromTemplate::OpenFailed { .. } => {}
         }
         Ok(())
+    }
+
+    /// Hears what a zygote has said before its template saw it end, if that is not heard yet.
+    fn hear_the_last(&mut self, parent: Key, slot: SlotKey) {
+        let silent = self.pools.zygote(slot).is_some_and(|it| it.parent == parent && !it.told);
+        if let Some(key) = self.pools.key_of(slot).filter(|_| silent) {
+            self.hear_zygote(key, true);
+        }
     }
 
     /// Whether this pool's template was asked to open what the ticket stands for: another one's word

@@ -188,6 +188,9 @@ fn mount_targets(mounts: &[Mount]) -> Result<Vec<&Path>, String> {
             if target == Path::new("/") {
                 return Err("a mount target of / would hide the whole environment".to_owned());
             }
+            if target == Path::new("/proc") {
+                return Err("/proc is each environment's own, and no mount target".to_owned());
+            }
             Ok(target)
         })
         .collect()
@@ -399,6 +402,7 @@ mod tests {
             ("/a/../b", vec![], "the working directory /a/../b contains `..`"),
             ("/a", tmpfs("t"), "the mount target t is not absolute"),
             ("/a", tmpfs("/"), "a mount target of / would hide the whole environment"),
+            ("/a", tmpfs("/proc/"), "/proc is each environment's own, and no mount target"),
             ("/a\0b", vec![], "the working directory /a\\u{0}b contains a zero byte"),
         ] {
             assert_eq!(seen(cwd, None, mounts), Err(expected.to_owned()));

@@ -37,12 +37,17 @@ impl Server {
             return if heard { self.hear_zygote(key, closed) } else { self.died(key) };
         }
         zygote.told = true;
-        let report = received
+        let message = received
             .map_err(|error| match error {
                 ReceiveError::TooManyDescriptors => NO_DESCRIPTOR.to_owned(),
                 error => error.to_string(),
             })
-            .and_then(|it| report(slot, &self.buffer[..it.bytes], it.descriptors));
+            .and_then(|it| {
+                let said = decode(&self.buffer[..it.bytes]).map_err(|error| error.to_string())?;
+                Ok((said, it.descriptors))
+            });
+        let unable = matches!(message, Ok((Lifeline::Unable(_), _)));
+        let report = message.and_then(|(said, descriptors)| report(slot, said, descriptors));
         self.answered(parent);
         let returns = self.returns(key);
         let made = report.and_then(|(reported, evidence)| {
@@ -60,20 +65,27 @@ impl Server {
         });
         if let Err(reason) = made {
             log::error!("a zygote cannot be set up: {reason}");
-            self.not_set_up(slot, parent, reason);
+            match unable {
+                true => self.unable(slot, parent, reason),
+                false => self.tell(Event::SetupFailed { slot, reason }),
+            }
         }
         if closed {
             self.died(key);
         }
     }
 
-    /// What its template holds may be out of date: a directory of the host's that has been made again
-    /// since is another one. So the next build is another template's, unless this one's serve.
-    fn not_set_up(&mut self, slot: SlotKey, parent: Key, reason: String) {
-        let Some(pool) = self.pools.zygote(slot).map(|zygote| zygote.pool) else { return };
-        let counts = self.pools.policy.counts(pool);
-        if self.pools[pool].template != Some(parent) || counts.warm + counts.returning > 0 {
+    /// A zygote says that it cannot be set up. What its template holds may be out of date: a directory
+    /// of the host's that has been made again since is another one. So another template is tried, in
+    /// place of this one where nothing was ever built by it, else beside it.
+    fn unable(&mut self, slot: SlotKey, parent: Key, reason: String) {
+        let pool = self.pools.zygote(slot).map(|zygote| zygote.pool);
+        let Some(pool) = pool.filter(|pool| self.pools[*pool].template == Some(parent)) else {
             return self.tell(Event::SetupFailed { slot, reason });
+        };
+        if self.pools.policy.was_built(pool) {
+            self.tell(Event::SetupFailed { slot, reason });
+            return self.make_anew(pool);
         }
         self.pools[pool].template_error = Some(reason);
         self.template_lost(parent);
@@ -160,10 +172,10 @@ impl Server {
 /// Why it is of no use, in words for a client.
 fn report(
     slot: SlotKey,
-    bytes: &[u8],
+    said: Lifeline,
     descriptors: Vec<OwnedFd>,
 ) -> Result<(Reported, Vec<OwnedFd>), String> {
-    match decode(bytes).map_err(|error| error.to_string())? {
+    match said {
         Lifeline::Ready { spawn_us } => {
             log::debug!("slot {:#x} is ready after {spawn_us} µs", slot.0);
             let mut descriptors = descriptors.into_iter();

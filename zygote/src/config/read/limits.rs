@@ -2,6 +2,7 @@
 
 use super::{Reader, Section, Value};
 use crate::config::draft::{Draft, Key};
+use crate::config::nearest::nearest;
 use crate::config::{COUNT_MAX, LIMIT_MAX, Limits, TIME_MAX, units};
 use std::time::Duration;
 
@@ -84,10 +85,18 @@ impl Reader {
 
     fn count_limit(&mut self, section: &mut Section<'_>, key: &'static str) -> Option<u64> {
         let value = section.take(key)?;
-        if value.get_ref().is_str() {
-            return self.choice(key, &value, [("unlimited", Limits::UNLIMITED)]);
+        let words = [("unlimited", Limits::UNLIMITED)];
+        match value.get_ref().as_str() {
+            Some(text) if nearest(text, &words.map(|(word, _)| word)).is_some() => {
+                self.choice(key, &value, words)
+            }
+            Some(text) => {
+                let message = format!("`{key}` must be a number or \"unlimited\", not {text:?}");
+                self.wrong(value.span().start, message);
+                None
+            }
+            None => self.integer(key, &value, 1..=LIMIT_MAX),
         }
-        self.integer(key, &value, 1..=LIMIT_MAX)
     }
 
     fn size_limit(&mut self, section: &mut Section<'_>, key: &'static str) -> Option<u64> {

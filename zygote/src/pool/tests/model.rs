@@ -52,6 +52,8 @@ struct Pool {
     /// The first pool of its lineage.
     lineage: PoolKey,
     retired: bool,
+    /// Whether anything of it was ever built.
+    proven: bool,
     /// What the policy says it is, as of the event that is checked.
     counts: Counts,
 }
@@ -138,7 +140,15 @@ impl Model {
     pub(super) fn add(&mut self, key: PoolKey, uid: u32, settings: Settings, lineage: PoolKey) {
         assert!(self.pools.iter().all(|pool| pool.key < key), "a pool's key is used twice");
         let counts = Counts::default();
-        self.pools.push(Pool { key, uid, settings, lineage, retired: false, counts });
+        self.pools.push(Pool {
+            key,
+            uid,
+            settings,
+            lineage,
+            retired: false,
+            proven: false,
+            counts,
+        });
         if key == lineage {
             self.lineages.push(Lineage {
                 key,
@@ -159,11 +169,13 @@ impl Model {
         let (uid, lineage) = (pool.uid, pool.lineage);
         self.add(new, uid, settings, lineage);
         let by = self.elapsed + HANDOVER_MAX;
+        let passed_over = self.lineage(new).newest;
+        let failed = self.pool(passed_over).is_some_and(|pool| pool.counts.failing.is_some());
         let lineage = self.lineage_mut(new);
-        let (in_force, passed_over) = (lineage.in_force, lineage.newest);
+        let in_force = lineage.in_force;
         lineage.newest = new;
         lineage.max = settings.max;
-        if passed_over == in_force {
+        if passed_over == in_force || failed {
             lineage.hand_over_by = by;
         }
         if passed_over != in_force {
@@ -308,7 +320,18 @@ impl Model {
     fn room(&self, key: PoolKey) -> u32 {
         let lineage = self.lineage(key);
         let members = self.pools.iter().filter(|pool| pool.lineage == lineage.key);
-        lineage.max.saturating_sub(members.map(|pool| self.held(pool.key)).sum())
+        let newest = lineage.newest;
+        let known = self.pool(newest).is_some() && self.is_on_trial(newest);
+        let tried = known && (newest == key || self.held(newest) > 0);
+        let most = lineage.max + u32::from(tried);
+        most.saturating_sub(members.map(|pool| self.held(pool.key)).sum())
+    }
+
+    /// Whether a pool is to show that it can be built before it takes over.
+    fn is_on_trial(&self, key: PoolKey) -> bool {
+        let lineage = self.lineage(key);
+        let untried = self.pool(key).is_some_and(|pool| !pool.proven && !pool.retired);
+        lineage.newest == key && lineage.in_force != key && untried && !self.draining
     }
 
     fn asleep(&self, pool: &Pool) -> bool {
@@ -469,8 +492,10 @@ impl Model {
             return;
         };
         let (key, by) = (zygote.pool, self.elapsed + HANDOVER_MAX);
+        let Some(pool) = self.pools.iter_mut().find(|pool| pool.key == key) else { return };
+        pool.proven = true;
         // As of the event before.
-        let failed = self.pool(key).is_some_and(|pool| pool.counts.failing.is_some());
+        let failed = pool.counts.failing.is_some();
         let lineage = self.lineage_mut(key);
         if failed && lineage.newest == key {
             lineage.hand_over_by = by;

@@ -163,17 +163,28 @@ impl Story {
         self.spawns()
     }
 
-    /// As [`Self::live_ms`], and whatever is ordered to be built of a pool fails at once.
-    pub(super) fn fail_for_ms(&mut self, duration_ms: u64, pool: PoolKey, reason: &str) {
+    /// As [`Self::live_ms`], and whatever is ordered to be built of these pools fails at once.
+    pub(super) fn fail_for_ms(&mut self, duration_ms: u64, pools: &[(PoolKey, &str)]) {
         let end = self.now_ms + duration_ms;
         while let Some(next) = self.deadline_ms().filter(|next| *next <= end) {
             self.now_ms = next;
             self.tell(Event::TimePassed);
-            while let Some(index) = self.builders().iter().position(|builds| *builds == pool) {
-                self.fail(self.spawns()[index], reason);
-            }
+            self.fail_all(pools);
         }
         self.now_ms = end;
+        self.tell(Event::TimePassed);
+        self.fail_all(pools);
+    }
+
+    /// What the latest answer orders to be built of these pools fails, and what that leads to as well.
+    pub(super) fn fail_all(&mut self, pools: &[(PoolKey, &str)]) {
+        let mut orders: Vec<_> = self.builders().into_iter().zip(self.spawns()).collect();
+        while let Some((builds, slot)) = orders.pop() {
+            if let Some((_, reason)) = pools.iter().find(|(pool, _)| *pool == builds) {
+                self.fail(slot, reason);
+                orders.extend(self.builders().into_iter().zip(self.spawns()));
+            }
+        }
     }
 
     /// A lease ends, and nothing is left of it.

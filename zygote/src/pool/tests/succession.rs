@@ -35,7 +35,13 @@ fn leases_of_a_retired_pool_finish_and_then_it_is_over() {
     story.ready_all();
     let new = story.watched.supersede(old, settings(0, 9));
     story.tell(Event::TimePassed);
-    assert_eq!(story.watched.policy.in_force(new), new, "it wants nothing warm");
+    assert_eq!(
+        story.watched.policy.in_force(new),
+        old,
+        "it is on trial, though it wants nothing warm"
+    );
+    let trial = story.ready_all();
+    assert_eq!((trial.len(), story.watched.policy.in_force(new)), (1, new));
     for dying in story.destroyed() {
         story.tell(Event::ZygoteGone { slot: dying });
     }
@@ -71,7 +77,7 @@ fn a_new_pool_whose_builds_fail_does_not_take_the_place_of_one_that_serves() {
     let again = story.fail(slot, "no such root")[0];
     story.fail(again, "no such root");
     assert_eq!(story.counts_of(new).failing.as_deref(), Some("no such root"));
-    story.fail_for_ms(60_000, new, "no such root");
+    story.fail_for_ms(60_000, &[(new, "no such root")]);
     assert_eq!(story.watched.policy.in_force(new), old, "however long it takes");
     assert_eq!((story.counts_of(old).warm, story.counts_of(old).retired), (2, false));
     let lease = story.lease(1);
@@ -86,7 +92,7 @@ fn a_new_pool_whose_builds_have_failed_takes_over_when_they_do_not_any_more() {
     for slot in story.spawns() {
         story.fail(slot, "busy");
     }
-    story.fail_for_ms(15_000, new, "busy");
+    story.fail_for_ms(15_000, &[(new, "busy")]);
     assert_eq!(story.watched.policy.in_force(new), old);
     while story.spawns().is_empty() {
         story.now_ms = story.deadline_ms().expect("a try is due");
@@ -116,6 +122,97 @@ fn where_neither_can_be_built_the_new_pool_takes_over_and_says_why() {
     assert_eq!(story.acquire_of(new, 1), [denied(1, why)]);
 }
 
+#[test]
+fn another_reload_does_not_put_in_force_what_nobody_has_built() {
+    let (mut story, old, broken) = superseded(settings(2, 9), settings(2, 9));
+    for slot in story.spawns() {
+        story.fail(slot, "no such root");
+    }
+    story.fail_for_ms(60_000, &[(broken, "no such root")]);
+    let new = story.watched.supersede(broken, settings(2, 9));
+    story.tell(Event::TimePassed);
+    assert_eq!(story.builders(), [new; 2]);
+    assert_eq!((story.watched.policy.in_force(new), story.counts_of(old).warm), (old, 2));
+    story.ready_all();
+    assert_eq!(story.watched.policy.in_force(new), new);
+}
+
+#[test]
+fn a_new_pool_that_wants_nothing_warm_is_tried_all_the_same() {
+    let (story, _, new) = superseded(settings(0, 9), settings(0, 9));
+    assert_eq!(story.watched.policy.in_force(new), new, "of the old one nothing was built either");
+    let mut story = Story::warm(settings(1, 9));
+    let first = story.pool;
+    let second = story.watched.supersede(first, settings(0, 9));
+    story.tell(Event::TimePassed);
+    assert_eq!(story.builders(), [second]);
+    story.fail_for_ms(60_000, &[(second, "no such root")]);
+    assert_eq!(story.watched.policy.in_force(second), first);
+}
+
+#[test]
+fn one_beyond_max_is_tried_where_all_are_leased() {
+    let mut story = Story::warm(settings(1, 1));
+    let old = story.pool;
+    let lease = story.lease(1);
+    let new = story.watched.supersede(old, settings(1, 1));
+    story.tell(Event::TimePassed);
+    assert_eq!(story.builders(), [new]);
+    story.fail_all(&[(new, "no such root")]);
+    story.fail_for_ms(60_000, &[(new, "no such root")]);
+    assert_eq!(story.watched.policy.in_force(new), old);
+    story.end(lease);
+    assert_eq!(story.builders(), [old], "what has failed takes nobody's place");
+}
+
+#[test]
+fn a_new_pool_whose_build_hangs_does_not_take_over() {
+    let spawn_timeout = HANDOVER_MAX * 2;
+    let (mut story, old, new) =
+        superseded(settings(2, 9), Settings { spawn_timeout, ..settings(2, 9) });
+    story.live_ms(20_000);
+    assert_eq!(
+        story.counts_of(new).failing.as_deref(),
+        Some("a zygote was not ready within 20000 ms")
+    );
+    assert_eq!((story.watched.policy.in_force(new), story.counts_of(old).warm), (old, 2));
+}
+
+#[test]
+fn a_mishap_of_the_old_pool_does_not_put_a_broken_one_in_force() {
+    let mut story = Story::warm(settings(1, 9));
+    let (first, second) = (story.pool, story.watched.supersede(story.pool, settings(1, 9)));
+    story.tell(Event::TimePassed);
+    let both = [(first, "busy"), (second, "no such root")];
+    story.fail_all(&both);
+    story.lease(1);
+    story.fail_all(&both);
+    story.fail_for_ms(10_000, &both);
+    // Whoever asks is told what is to be mended.
+    let why = Denial::BuildFailing { reason: "no such root".into() };
+    assert_eq!(story.acquire_of(first, 2), [denied(2, why)]);
+    assert_eq!(story.watched.policy.in_force(second), first, "it can be built again one day");
+}
+
+#[test]
+fn a_trial_does_not_wait_for_all_who_wait() {
+    let mut story = Story::within(Limits { builds_max: 1, ..PLENTY }, settings(1, 99));
+    let old = story.pool;
+    story.ready_all();
+    for waiter in 0..4 {
+        story.acquire(waiter);
+    }
+    let new = story.watched.supersede(old, settings(1, 99));
+    let (mut tried, mut effects) = (false, story.tell(Event::TimePassed).to_vec());
+    for _ in 0..3 {
+        effects = story
+            .tell(Event::ZygoteReady { slot: *story.watched.model.known.last().unwrap() })
+            .to_vec();
+        tried |= story.builders().contains(&new);
+    }
+    assert!(tried, "{effects:?}");
+}
+
 /// All that there is may be leased when a configuration comes that nobody has built yet.
 #[test]
 fn a_new_pool_shows_that_it_can_be_built_before_it_takes_over() {
@@ -134,6 +231,9 @@ fn a_hand_over_does_not_last_for_ever() {
     let spawn_timeout = HANDOVER_MAX * 2;
     let (mut story, old, new) =
         superseded(settings(2, 9), Settings { spawn_timeout, ..settings(2, 9) });
+    // One has shown that it can be built.
+    let slot = story.spawns()[0];
+    story.tell(Event::ZygoteReady { slot });
     story.live_ms(9_999);
     assert_eq!(story.watched.policy.in_force(new), old);
     story.live_ms(1);
@@ -148,7 +248,11 @@ fn warm_zygotes_of_the_old_pool_make_room_one_for_each() {
     while story.watched.policy.in_force(new) == old {
         let counts = (story.counts_of(old), story.counts_of(new));
         let warm = counts.0.warm + counts.1.warm;
-        assert!(warm + counts.1.spawning + counts.0.dying == 4, "{counts:?}");
+        let held = warm + counts.1.spawning + counts.0.dying;
+        assert!(
+            warm >= 3 && (4..=5).contains(&held),
+            "one is beyond that for the trial: {counts:?}"
+        );
         let Some(effect) = effects.pop() else { panic!("nothing is left to do") };
         match effect {
             Effect::Destroy { slot } => story.tell(Event::ZygoteGone { slot }),

@@ -4,8 +4,8 @@ use super::{Lineage, Model, Pool, State, Waiting, Zygote};
 use crate::pool::{Denial, Effect, Policy, PoolKey, SlotKey, Start, WaiterKey};
 
 impl Model {
-    /// The newest takes over when it is as good, or when its time is up; one that fails has time, as
-    /// long as the one in force serves.
+    /// The newest takes over when it is as good, or when its time is up; one of which nothing was built
+    /// yet not before one is, in the main.
     pub(super) fn follow_hand_overs(&mut self, policy: &Policy) {
         self.handed_over.clear();
         for index in 0..self.pools.len() {
@@ -14,11 +14,16 @@ impl Model {
             let told = policy.in_force(key);
             if told != in_force {
                 assert_eq!(told, newest, "only the newest takes over");
-                let (old, new) = (self.pool(in_force), self.pool(newest).expect("it is known"));
-                let serves = old.is_some_and(|old| old.counts.failing.is_none());
-                let nothing = new.counts.target > 0 && self.warm(newest) == 0;
-                let fails = new.counts.failing.is_some() && nothing;
-                assert!(!serves || !fails, "one that fails takes over");
+                let new = self.pool(newest).expect("it is known");
+                let old = self.pool(in_force).filter(|old| old.proven);
+                let fails = new.counts.failing.is_some();
+                let out = |old: &Pool| old.counts.failing.is_some();
+                let late = self.elapsed >= self.lineage(key).hand_over_by;
+                let may = new.proven || !fails && (late || old.is_some_and(out));
+                assert!(
+                    old.is_none() || new.retired || may,
+                    "nobody knows whether it can be built"
+                );
                 let group = self.lineages.iter_mut().find(|candidate| candidate.key == lineage);
                 let group = group.expect("it has one");
                 (group.in_force, group.exchanged) = (newest, 0);
@@ -205,7 +210,10 @@ impl Model {
             }
             Denial::Draining => assert!(self.draining),
             Denial::BuildFailing { reason } => {
-                assert_eq!(pool.counts.failing.as_ref(), Some(reason));
+                let newest = self.pool(self.lineage(pool.key).newest);
+                let told = newest.and_then(|newest| newest.counts.failing.as_ref());
+                assert!(pool.counts.failing.is_some());
+                assert_eq!(told.or(pool.counts.failing.as_ref()), Some(reason));
                 let coming = self.spawning(Some(pool.key)) + self.returning(Some(pool.key));
                 assert!(coming == 0 && self.warm(pool.key) < count && is_first);
             }

@@ -78,13 +78,17 @@ impl Model {
             else {
                 continue;
             };
-            let has_had = self.warm(old.key) + lineage.exchanged;
-            let warm = if self.waiters(old.key) > 0 { 0 } else { has_had };
-            let serves = old.counts.failing.is_none() || self.warm(old.key) > 0;
-            let equal = new.counts.target.min(warm.max(serves.into()));
-            assert!(self.warm(new.key) < equal, "the newest is as good");
-            let lasts = new.counts.failing.is_some() || self.elapsed < lineage.hand_over_by;
-            assert!(lasts, "a hand-over lasts too long");
+            assert!(old.proven && !new.retired, "nothing is lost with the one in force");
+            let late = self.elapsed >= lineage.hand_over_by && new.counts.failing.is_none();
+            if new.proven {
+                let has_had = self.warm(old.key) + lineage.exchanged;
+                let warm = if self.waiters(old.key) > 0 { 0 } else { has_had };
+                assert!(self.warm(new.key) < new.counts.target.min(warm), "the newest is as good");
+                assert!(!late, "a hand-over lasts too long");
+            } else {
+                let builds = self.spawning(Some(new.key)) > 0 || self.draining;
+                assert!(!late || builds, "a hand-over lasts too long");
+            }
         }
     }
 

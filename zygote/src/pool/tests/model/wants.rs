@@ -104,12 +104,14 @@ impl Model {
     /// How many builds a pool wants for each reason, as far as its own state goes.
     pub(super) fn wants(&self, pool: &Pool) -> [u32; 4] {
         let idle = self.idle(pool.key);
-        let floor = self.floor(pool);
+        let trial = u32::from(self.is_on_trial(pool.key) && idle == 0);
+        let first = if pool.counts.failing.is_some() { 0 } else { trial };
+        let floor = self.floor(pool).max(trial);
         let [for_waiters, for_batches] = self.waiters_want(pool.key);
         [
-            for_waiters,
+            for_waiters.max(first),
             for_batches,
-            floor.saturating_sub(idle),
+            floor.saturating_sub(idle.max(first)),
             pool.counts.target.saturating_sub(idle.max(floor)),
         ]
     }
