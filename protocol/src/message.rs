@@ -353,7 +353,7 @@ fn where_it_is_set(what: &str) -> &'static str {
 pub enum Refusal {
     /// As many sessions are open as the server has descriptors for, or as one user may have of them.
     #[error(
-        "too many sessions: there may be {limit}, of all or of one user (raise the server's descriptor limit, LimitNOFILE= or ulimit -n)"
+        "too many sessions: {limit} are open, of all or of one user (raise the server's descriptor limit, LimitNOFILE= or ulimit -n)"
     )]
     TooManySessions {
         /// How many may be open.

@@ -19,7 +19,9 @@ pub enum ReceiveError {
     #[error("the message is longer than {0} bytes")]
     Truncated(usize),
     /// More descriptors ride along than one message may carry.
-    #[error("more than {DESCRIPTORS_MAX} descriptors ride along, or more than can be opened here")]
+    #[error(
+        "more than {DESCRIPTORS_MAX} descriptors ride along, or more than can be opened here: raise ulimit -n"
+    )]
     TooManyDescriptors,
     /// The kernel says no.
     #[error("failed to receive: {0}")]

@@ -119,7 +119,7 @@ pub struct Run {
     /// End the command after this long: 90, 90s, 500ms, 10m, 1h30m
     #[arg(long, value_name = "TIME", value_parser = limit)]
     pub timeout: Option<Duration>,
-    /// Queue this long at most when no environment is free
+    /// Queue this long at most when no environment is free (one's own quota is not waited for)
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub wait: Option<Duration>,
     /// Write one JSON object a line about start and end of the command to this descriptor
@@ -185,6 +185,9 @@ pub struct Serve {
     /// How long a private server stays without clients
     #[arg(long, hide = true, default_value = "60000", value_name = "MS")]
     pub idle_exit_ms: u64,
+    /// Started by this process, and to end with it
+    #[arg(long, hide = true, value_name = "PID")]
+    pub ends_with: Option<i32>,
 }
 
 /// Show how the pools of a server stand
@@ -199,9 +202,10 @@ pub struct Status {
 
 /// Keep environments warm for what is coming
 ///
-/// Beside what the pool keeps warm anyway, for your own user, until the time is over. Starts your own
-/// server if none is there; it stays as long as the reservation does. Exit codes: 0 reserved, 1 with
-/// --wait and fewer warm in time than were asked for, 125 zyg failed.
+/// At least so many for your own user, and more where the pool keeps more anyway, until the time is over;
+/// each reservation adds to those that last. Starts your own server if none is there; it stays as long as
+/// the reservation does. Exit codes: 0 reserved, 1 they cannot be built, or with --wait fewer are warm in
+/// time than were asked for, 125 zyg failed.
 #[derive(Debug, Args)]
 pub struct Reserve {
     #[command(flatten)]
@@ -213,7 +217,7 @@ pub struct Reserve {
     #[arg(value_name = "N")]
     pub count: u32,
     /// For this long, a day at most: 90, 90s, 500ms, 10m, 2h
-    #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = duration)]
+    #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = some_time)]
     pub time: Duration,
     /// Return only when they are warm; give up after this long (60s unless given)
     #[arg(
@@ -325,6 +329,12 @@ fn duration(text: &str) -> Result<Duration, String> {
         || format!("{text:?} is no time: seconds, or a number with ms, s, m, h or d, as in 1h30m");
     let time = if seconds { time(&format!("{text}s")) } else { time(text) };
     time.map_err(|_| told())
+}
+
+/// A time for which something is to last.
+fn some_time(text: &str) -> Result<Duration, String> {
+    let told = "it would be over at once";
+    duration(text).and_then(|time| if time.is_zero() { Err(told.to_owned()) } else { Ok(time) })
 }
 
 /// A time that is to pass before something is ended.

@@ -117,5 +117,6 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 /// Tells the user something on standard error. That nobody reads there is no failure, as it is of
 /// `eprintln!`, which panics.
 pub fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "zyg: {text}");
+    // In one piece, for others may write to the same file.
+    let _ = std::io::stderr().write_all(format!("zyg: {text}\n").as_bytes());
 }

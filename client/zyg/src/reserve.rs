@@ -52,7 +52,10 @@ pub fn reserve(reserve: &Reserve) -> anyhow::Result<u8> {
             Ok(EXIT_NOT_WARM)
         }
         Waited::InVain(None) => {
-            complain(&format!("the server has no profile {profile} any more"));
+            complain(&format!(
+                "the server has no pool of profile {profile} for uid {} any more",
+                nix::unistd::geteuid()
+            ));
             Ok(EXIT_NOT_WARM)
         }
         Waited::Not(Some(PoolStatus { failing: Some(reason), warm, .. })) if warm < kept => {

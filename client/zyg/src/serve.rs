@@ -4,6 +4,9 @@ use crate::cli::{Config as ConfigVerb, Serve};
 use crate::drain::exit_code;
 use crate::{EXIT_REFUSED, EXIT_SUCCESS, explain, print};
 use anyhow::Context;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::getppid;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +20,11 @@ const SYSTEM_CONFIG: &str = "/etc/zyg/zyg.toml";
 pub fn serve(serve: &Serve) -> anyhow::Result<u8> {
     if serve.private {
         zygote::daemonize().context("failed to detach")?;
+    }
+    if let Some(starter) = serve.ends_with {
+        // However that ends (PR_SET_PDEATHSIG(2const)).
+        set_pdeathsig(Signal::SIGTERM).context("failed to be told of the end of who starts it")?;
+        anyhow::ensure!(getppid().as_raw() == starter, "process {starter} has ended already");
     }
     zygote::keep_to_oneself().context("failed to keep inherited descriptors from others")?;
     let config_file = serve.config.clone().or_else(|| {
@@ -61,7 +69,9 @@ fn listen(serve: &Serve, config: &Config) -> anyhow::Result<Listener> {
             .context("the socket that systemd announced is not open")?;
         return Ok(Listener::inherit(socket, &path, false)?);
     }
-    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
+    // Where somebody has named it, it may be a slip.
+    let ours = serve.socket.is_none();
+    if let Some(directory) = path.parent().filter(|directory| ours && !directory.exists()) {
         make_private(directory)
             .with_context(|| format!("failed to make the directory {}", directory.display()))?;
     }
@@ -73,11 +83,7 @@ fn listen(serve: &Serve, config: &Config) -> anyhow::Result<Listener> {
 fn access(config: &Config) -> anyhow::Result<Access> {
     let root = nix::unistd::getuid().is_root();
     let mode = config.server.socket_mode.or(root.then_some(0o666));
-    let gid = config.server.socket_group.as_ref().map(|group| {
-        let known = zygote::users::group_named(group);
-        known.with_context(|| format!("there is no group {group} (socket_group)"))
-    });
-    Ok(Access { mode, gid: gid.transpose()? })
+    Ok(Access { mode, gid: zygote::server::socket_group(config)? })
 }
 
 fn make_private(directory: &Path) -> std::io::Result<()> {

@@ -132,7 +132,7 @@ fn a_profile_that_goes_is_not_waited_for() {
     server.signal(nix::sys::signal::Signal::SIGHUP);
     let output = waiting.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(text(&output.stderr).contains("no profile extra any more"), "{output:?}");
+    assert!(text(&output.stderr).contains("no pool of profile extra for uid"), "{output:?}");
     drop(lease);
 }
 

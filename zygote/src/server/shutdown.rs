@@ -130,10 +130,7 @@ impl Server {
         }
         self.leases_ended = self.leases.len() as u32;
         if self.leases_ended > 0 {
-            log::warn!(
-                "leases that are ended, since the time to drain is over: {}",
-                self.leases_ended
-            );
+            log::warn!("{} leases are ended: the time to drain is over", self.leases_ended);
         }
         self.remove_socket();
         self.stop();

@@ -114,6 +114,7 @@ impl Server {
         let log_file = File::create(&log).context("failed to make a log file")?;
         let mut command = Command::new(zyg);
         command.args(["serve", "--socket"]).arg(&socket).arg("--config").arg(&config);
+        command.args(["--ends-with", &std::process::id().to_string()]);
         command.env("ZYG_LOG", "warn").env_remove("NOTIFY_SOCKET").env_remove("LISTEN_PID");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log_file);
         let mut process = Ended::start(&mut command).context("failed to start a server")?;

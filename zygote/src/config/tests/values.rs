@@ -244,10 +244,7 @@ fn a_limit_has_a_unit_and_a_bound() {
         ("limits = 1", "20: `limits` must be a table, not an integer"),
         ("limits.nofiles = 1", "18: unknown key `nofiles`; did you mean `nofile`?"),
         ("limits.nofile = 0", &format!("27: `nofile` must be from 1 to {most}, not 0")),
-        (
-            "limits.nproc = 'many'",
-            "26: `nproc` must be a number or \"unlimited\", not \"many\"",
-        ),
+        ("limits.nproc = 'many'", "26: `nproc` must be a number or \"unlimited\", not \"many\""),
         (
             "limits.nproc = 'unlimitd'",
             "26: `nproc` must be \"unlimited\", unlike \"unlimitd\"; did you mean \"unlimited\"?",
