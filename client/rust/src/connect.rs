@@ -76,9 +76,9 @@ pub(crate) struct Connected {
 pub enum ConnectError {
     /// Nothing is there.
     #[error(
-        "no server listens at {path}: start one with `zyg serve --socket {path}`{advice}",
-        path = .path.display(),
-        advice = .named.advice()
+        "no server listens at {}: {}",
+        .path.display(),
+        .named.advice(.path)
     )]
     Missing {
         /// The socket's path.
@@ -88,10 +88,9 @@ pub enum ConnectError {
     },
     /// The socket is left over from a server that is gone.
     #[error(
-        "no server listens at {path} any more, its socket is left over: start one with \
-         `zyg serve --socket {path}`{advice}",
-        path = .path.display(),
-        advice = .named.advice()
+        "no server listens at {} any more, its socket is left over: {}",
+        .path.display(),
+        .named.advice(.path)
     )]
     Stale {
         /// The socket's path.
@@ -202,10 +201,13 @@ pub enum Named {
 }
 
 impl Named {
-    fn advice(self) -> &'static str {
+    fn advice(self, path: &Path) -> String {
+        let serve = format!("start one with `zyg serve --socket {}`", path.display());
         match self {
-            Self::Environment => " or unset ZYG_SOCKET",
-            Self::Caller | Self::Search => "",
+            Self::Environment => format!("{serve} or unset ZYG_SOCKET"),
+            Self::Caller => serve,
+            // Nobody need know where that is.
+            Self::Search => "`zyg run` starts one".to_owned(),
         }
     }
 }

@@ -94,10 +94,16 @@ fn table(pools: &[PoolStatus]) -> String {
         ("UID", |pool| pool.uid.to_string()),
         ("WARM", |pool| pool.warm.to_string()),
         ("TARGET", |pool| pool.target.to_string()),
+    ];
+    if pools.iter().any(|pool| pool.reserved > 0) {
+        columns.push(("RESERVED", |pool| pool.reserved.to_string()));
+    }
+    let under_way: [(&str, Cell); 3] = [
         ("LEASED", |pool| pool.leased.to_string()),
         ("SPAWNING", |pool| pool.spawning.to_string()),
         ("DYING", |pool| pool.dying.to_string()),
     ];
+    columns.extend(under_way);
     if pools.iter().any(|pool| pool.quarantined > 0) {
         columns.push(("QUARANTINED", |pool| pool.quarantined.to_string()));
     }
@@ -182,6 +188,14 @@ mod tests {
         let at = lines[0].find("QUARANTINED").unwrap();
         assert!(lines[1].starts_with("default (retired)  1000"), "{table}");
         assert!(lines[1][at..].starts_with("2 ") && lines[2][at..].starts_with("0 "), "{table}");
+    }
+
+    #[test]
+    fn what_is_reserved_is_seen() {
+        let table = table(&[PoolStatus { reserved: 3, ..pool("p") }, pool("default")]);
+        let lines: Vec<_> = table.lines().collect();
+        let at = lines[0].find("RESERVED").unwrap();
+        assert!(lines[1][at..].starts_with("3 ") && lines[2][at..].starts_with("0 "), "{table}");
     }
 
     #[test]
