@@ -69,6 +69,8 @@ pub enum Container {
     Podman,
     /// A pod of Kubernetes.
     Kubernetes,
+    /// An environment of zyg's.
+    Zyg,
     /// Another one that gives its name.
     Other(String),
 }
@@ -167,7 +169,9 @@ fn apparmor() -> Option<String> {
 
 fn container() -> Option<Container> {
     let there = |path: &str| Path::new(path).exists();
-    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+    if read("/proc/1/comm").is_some_and(|name| Ok(name.trim()) == crate::init::NAME.to_str()) {
+        Some(Container::Zyg)
+    } else if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
         Some(Container::Kubernetes)
     } else if there("/run/.containerenv") {
         Some(Container::Podman)

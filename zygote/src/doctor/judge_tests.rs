@@ -152,6 +152,7 @@ fn each_container_is_told_in_its_own_words() {
         proc(Container::Kubernetes),
         "set securityContext.procMount to Unmasked, and hostUsers to false, in the pod"
     );
+    assert_eq!(seccomp(Container::Zyg), "run it outside: environments do not nest");
     let lxc = || Container::Other("lxc".to_owned());
     assert!(seccomp(lxc()).starts_with("let the seccomp filter of lxc allow clone, clone3,"));
     assert_eq!(proc(lxc()), "let lxc leave /proc whole and writable");

@@ -99,7 +99,7 @@ pub(super) fn apparmor_profile(label: &str, facts: &Facts) -> Cause {
         Some(Container::Kubernetes) => {
             "set securityContext.appArmorProfile.type to Unconfined in the pod".to_owned()
         }
-        Some(Container::Other(_)) | None => {
+        Some(Container::Zyg | Container::Other(_)) | None => {
             let profile = label.split(' ').next().unwrap_or(label);
             format!(
                 "let the profile {profile} allow `userns,` and `mount,`, or start zyg outside of it"
@@ -130,6 +130,10 @@ pub(super) fn seccomp(facts: &Facts) -> Cause {
             "set securityContext.seccompProfile.type to Unconfined in the pod, or to a Localhost \
              profile that allows the calls of `zyg doctor`"
                 .to_owned(),
+        ),
+        Some(Container::Zyg) => (
+            "zyg is run in an environment of its own, and its filter forbids it",
+            "run it outside: environments do not nest".to_owned(),
         ),
         Some(Container::Other(name)) => (
             "the container's seccomp filter forbids it",

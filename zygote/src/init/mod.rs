@@ -45,6 +45,9 @@ use zyg_protocol::message::{
 };
 use zyg_protocol::socket::{ReceiveError, borrow, receive, receive_into, send};
 
+/// What init is called (proc_pid_comm(5)).
+pub(crate) const NAME: &std::ffi::CStr = c"zyg-init";
+
 /// Processes that have ended and are reaped in one turn: commands may have them end faster than they
 /// can be reaped, and the lifeline is looked at between turns.
 const ENDED_PER_TURN: u32 = 64;

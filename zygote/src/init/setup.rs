@@ -51,7 +51,7 @@ pub(super) struct Made {
 /// By a procfs that shows the caller, which is closed as soon as it can be.
 pub(super) fn run(setup: &Setup<'_>, procfs: OwnedFd) -> Result<Made, Failure> {
     let recipe = setup.recipe;
-    sys::privilege::set_name(c"zyg-init");
+    sys::privilege::set_name(super::NAME);
     umask(Mode::empty());
     // The template's session may be at the lowest priority. So its own one is the last thing of a zygote
     // for which nobody waits, and the first of one that is awaited: also where the template's could not
