@@ -173,8 +173,8 @@ impl Policy {
     pub(super) fn is_on_trial(&self, pool: PoolKey) -> bool {
         let newest = |lineage: &Lineage| lineage.hands_over() && lineage.newest == pool;
         let untried = |pool: &Pool| !pool.proven && !pool.retired;
-        self.lineage(pool).is_some_and(newest)
-            && self.pools.get(&pool).is_some_and(untried)
+        self.pools.get(&pool).is_some_and(untried)
+            && self.lineage(pool).is_some_and(newest)
             && !self.draining
     }
 
@@ -217,7 +217,8 @@ impl Policy {
     pub(super) fn room_of_lineage(&self, pool: PoolKey) -> u32 {
         let Some(lineage) = self.lineage(pool) else { return 0 };
         let held = lineage.members.iter().map(|member| self.slots.of(*member).total());
-        let tried = self.is_on_trial(lineage.newest)
+        let tried = lineage.hands_over()
+            && self.is_on_trial(lineage.newest)
             && (lineage.newest == pool || self.slots.of(lineage.newest).total() > 0);
         let most = lineage.max.saturating_add(tried.into());
         most.saturating_sub(held.fold(0, u32::saturating_add))

@@ -75,12 +75,14 @@ impl Policy {
         let handing_over = handing_over.filter(|_| wants.of_waiters() == 0);
         let yields = handing_over.is_some_and(|lineage| lineage.in_force == key);
         let takes_over = handing_over.is_some_and(|lineage| lineage.newest == key);
-        // Nobody gives way to what has failed.
-        let tries_again = self.is_on_trial(key) && self.fails(key);
         if yields {
             // The successor's part comes first: what it has is what is going to stay.
             room = room.min(left).saturating_sub(self.missing_of_successor(now, key));
-        } else if (room == 0 || takes_over && left == 0) && wants.total() > 0 && !tries_again {
+        } else if (room == 0 || takes_over && left == 0)
+            && wants.total() > 0
+            // Nobody gives way to what has failed.
+            && !(self.is_on_trial(key) && self.fails(key))
+        {
             self.make_room_in_lineage(now, key, wants.of_waiters(), effects);
         }
         wants.limit(room);
@@ -112,8 +114,8 @@ impl Policy {
         let (floor, target) = (self.floor(now, key), self.target(now, key));
         let [for_waiters, for_batches] = self.lacking(key);
         // Whoever waits for it or not: a trial comes first, and those after it when nobody waits.
-        let trial = u32::from(self.is_on_trial(key) && idle == 0);
-        let first = if self.fails(key) { 0 } else { trial };
+        let trial = u32::from(idle == 0 && self.is_on_trial(key));
+        let first = if trial > 0 && self.fails(key) { 0 } else { trial };
         let floor = floor.max(trial);
         wants.counts = [
             for_waiters.max(first),
