@@ -333,14 +333,19 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// A time for which something is to last.
 fn some_time(text: &str) -> Result<Duration, String> {
-    let told = "it would be over at once";
-    duration(text).and_then(|time| if time.is_zero() { Err(told.to_owned()) } else { Ok(time) })
+    not_zero(text, "it would be over at once")
 }
 
 /// A time that is to pass before something is ended.
 fn limit(text: &str) -> Result<Duration, String> {
-    let told = "it would end the command before it begins; without the option there is no limit";
-    duration(text).and_then(|time| if time.is_zero() { Err(told.to_owned()) } else { Ok(time) })
+    not_zero(
+        text,
+        "it would end the command before it begins; without the option there is no limit",
+    )
+}
+
+fn not_zero(text: &str, why: &str) -> Result<Duration, String> {
+    duration(text).and_then(|time| if time.is_zero() { Err(why.to_owned()) } else { Ok(time) })
 }
 
 #[cfg(test)]

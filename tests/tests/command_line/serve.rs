@@ -17,6 +17,13 @@ fn serve(path: &Path) -> Child {
     command.stderr(Stdio::piped()).spawn().unwrap()
 }
 
+/// The same, and waits until it listens.
+fn listening(path: &Path) -> Child {
+    let server = serve(path);
+    eventually("listening", || Client::connect(path).ok());
+    server
+}
+
 /// Ends it, and returns what it has said.
 fn end(server: Child) -> String {
     let pid = nix::unistd::Pid::from_raw(server.id() as i32);
@@ -69,11 +76,9 @@ fn of_many_one_serves() {
 fn who_leaves_takes_no_other_ones_socket_away() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("s");
-    let first = serve(&path);
-    eventually("listening", || Client::connect(&path).ok());
+    let first = listening(&path);
     fs::rename(&path, place.path().join("away")).unwrap();
-    let second = serve(&path);
-    eventually("listening", || Client::connect(&path).ok());
+    let second = listening(&path);
     let inode = fs::metadata(&path).unwrap().ino();
     end(first);
     assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
@@ -104,8 +109,7 @@ fn a_directory_that_somebody_keeps_locked_keeps_no_server_from_starting() {
     let path = place.path().join("s");
     let directory = fs::File::open(place.path()).unwrap();
     directory.lock().unwrap();
-    let server = serve(&path);
-    eventually("listening", || Client::connect(&path).ok());
+    let server = listening(&path);
     assert!(end(server).contains("locked"));
 }
 
@@ -114,8 +118,7 @@ fn a_directory_that_somebody_keeps_locked_keeps_no_server_from_starting() {
 fn a_server_that_stands_still_is_left_in_its_place() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("s");
-    let first = serve(&path);
-    eventually("listening", || Client::connect(&path).ok());
+    let first = listening(&path);
     let pid = nix::unistd::Pid::from_raw(first.id() as i32);
     let signal = |signal| nix::sys::signal::kill(pid, signal).unwrap();
     signal(nix::sys::signal::Signal::SIGSTOP);
@@ -136,6 +139,20 @@ fn a_server_that_stands_still_is_left_in_its_place() {
     signal(nix::sys::signal::Signal::SIGCONT);
     drop(knocking);
     end(first);
+}
+
+/// A FIFO would be waited for, and no signal heeded meanwhile.
+#[test]
+fn what_is_no_directory_is_no_place_for_a_socket() {
+    let place = tempfile::tempdir().unwrap();
+    let fifo = place.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut server = serve(&fifo.join("s"));
+    eventually("its end", || server.try_wait().unwrap());
+    let output = server.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("Not a directory"), "{said}");
+    assert_eq!(names(&place), ["fifo"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::server;
 use nix::sys::signal::Signal;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use tempfile::NamedTempFile;
 use zyg_protocol::message::{Acquire, Reply, Request};
 use zyg_tests::{Raw, Server, Setup, connect_as, eventually, is_root};
 use zygote_client::{AcquireError, Denial, LeaseOptions};
@@ -29,7 +30,18 @@ fn only_those_who_are_listed_may_ask() {
     ask("group").unwrap();
 }
 
-/// The user database of the server's own mount namespace is another one.
+/// A server in a mount namespace of its own, whose database has one more group: the file of that, the
+/// host's lines, and the server.
+fn with_group(line: &str) -> (NamedTempFile, String, Server) {
+    let file = NamedTempFile::new().unwrap();
+    let others = fs::read_to_string("/etc/group").unwrap();
+    fs::write(&file, format!("{others}{line}\n")).unwrap();
+    let bind = format!("mount --bind {} /etc/group && exec \"$@\"", file.path().display());
+    let server =
+        Setup::default().shell(&format!("set -- unshare --mount sh -c '{bind}' sh \"$@\"")).start();
+    (file, others, server)
+}
+
 #[test]
 fn a_reload_takes_groups_from_those_who_have_left_them() {
     const DAEMON: u32 = 1;
@@ -38,13 +50,7 @@ fn a_reload_takes_groups_from_those_who_have_left_them() {
         eprintln!("NOT SHOWN: it takes root, for an ordinary user's server has his own groups");
         return;
     }
-    let place = tempfile::tempdir().unwrap();
-    let file = place.path().join("group");
-    let without = fs::read_to_string("/etc/group").unwrap();
-    fs::write(&file, format!("{without}zyg-test:x:{GROUP}:daemon\n")).unwrap();
-    let bind = format!("mount --bind {} /etc/group && exec \"$@\"", file.display());
-    let server =
-        Setup::default().shell(&format!("set -- unshare --mount sh -c '{bind}' sh \"$@\"")).start();
+    let (file, without, server) = with_group(&format!("zyg-test:x:{GROUP}:daemon"));
     let client = connect_as(DAEMON, server.socket());
     let is_in = || {
         let lease = client.lease();
@@ -84,13 +90,7 @@ fn nobody_gets_a_group_because_it_has_his_number() {
         eprintln!("NOT SHOWN: it takes root, for only a server of root's serves other users");
         return;
     }
-    let place = tempfile::tempdir().unwrap();
-    let file = place.path().join("group");
-    let groups = fs::read_to_string("/etc/group").unwrap();
-    fs::write(&file, format!("{groups}zyg-test:x:61088:\n")).unwrap();
-    let bind = format!("mount --bind {} /etc/group && exec \"$@\"", file.display());
-    let server =
-        Setup::default().shell(&format!("set -- unshare --mount sh -c '{bind}' sh \"$@\"")).start();
+    let (_file, _, server) = with_group("zyg-test:x:61088:");
     let why = denial(&server, 61_088).expect("it is a group's number");
     assert!(why.contains("uid 61088") && why.contains("/etc/passwd"), "{why}");
     assert_eq!(denial(&server, 61_089), None, "the control");

@@ -88,7 +88,7 @@ impl Policy {
         lineage.max = max;
         // One that goes on is not to last the longer for it, unless nothing came of it.
         if passed_over == in_force || self.fails(passed_over) {
-            self.hand_over_by(in_force, now.after(HANDOVER_MAX));
+            self.begin_hand_over(now, in_force);
         }
         if passed_over != in_force {
             self.retire_one(passed_over);
@@ -105,7 +105,7 @@ impl Policy {
     pub(super) fn hand_over(&mut self, now: Time, of: PoolKey) {
         let Some(lineage) = self.lineage(of).filter(|lineage| lineage.hands_over()) else { return };
         let (old, new) = (lineage.in_force, lineage.newest);
-        let late = self.hands_over_by(of).is_some_and(|by| by <= now);
+        let late = self.hand_over_by(of).is_some_and(|by| by <= now);
         let retired = self.pools.get(&new).is_none_or(|pool| pool.retired);
         let over = if retired || !self.is_proven(old) {
             true
@@ -129,14 +129,15 @@ impl Policy {
     }
 
     /// When a hand-over is over at the latest; one to a pool whose builds fail lasts until they do not.
-    pub(super) fn hands_over_by(&self, pool: PoolKey) -> Option<Time> {
+    pub(super) fn hand_over_by(&self, pool: PoolKey) -> Option<Time> {
         let lineage = self.lineage(pool).filter(|lineage| lineage.hands_over())?;
         (!self.fails(lineage.newest)).then_some(lineage.hand_over_by)
     }
 
-    fn hand_over_by(&mut self, pool: PoolKey, by: Time) {
+    /// A hand-over has [`HANDOVER_MAX`] from now on.
+    fn begin_hand_over(&mut self, now: Time, pool: PoolKey) {
         if let Some(lineage) = self.lineage_mut(pool) {
-            lineage.hand_over_by = by;
+            lineage.hand_over_by = now.after(HANDOVER_MAX);
         }
     }
 
@@ -144,7 +145,7 @@ impl Policy {
     /// the one in force.
     pub(super) fn build_succeeded(&mut self, now: Time, of: PoolKey) {
         if self.fails(of) && self.lineage(of).is_some_and(|lineage| lineage.newest == of) {
-            self.hand_over_by(of, now.after(HANDOVER_MAX));
+            self.begin_hand_over(now, of);
         }
         if let Some(pool) = self.pools.get_mut(&of) {
             pool.circuit.succeeded();
@@ -165,7 +166,9 @@ impl Policy {
         coming == 0 && circuit.is_some_and(|circuit| circuit.refuses(now).is_some())
     }
 
-    pub(super) fn is_proven(&self, pool: PoolKey) -> bool {
+    /// Whether anything was ever built of a pool.
+    #[must_use]
+    pub fn is_proven(&self, pool: PoolKey) -> bool {
         self.pools.get(&pool).is_some_and(|pool| pool.proven)
     }
 

@@ -221,8 +221,8 @@ impl Policy {
     /// the old one make it, one for each.
     ///
     /// A pool that is superseded while it is itself a successor is retired at once, and its
-    /// predecessor stays in force until the newest takes over, for no longer than it would have. What was learned of the demand,
-    /// reservations and served counts are those of all generations together.
+    /// predecessor stays in force until the newest takes over, for no longer than it would have unless
+    /// the builds of the former failed. What was learned of the demand, reservations and served counts are those of all generations together.
     ///
     /// The successor of a pool that is not known is itself not known.
     pub fn supersede(&mut self, old: PoolKey, settings: Settings) -> PoolKey {
@@ -248,12 +248,6 @@ impl Policy {
     #[must_use]
     pub fn in_force(&self, newest: PoolKey) -> PoolKey {
         self.lineage(newest).map_or(newest, |lineage| lineage.in_force)
-    }
-
-    /// Whether anything was ever built of a pool.
-    #[must_use]
-    pub fn was_built(&self, pool: PoolKey) -> bool {
-        self.is_proven(pool)
     }
 
     /// Whether a retired pool has nothing left: no slot and no waiter. So is one that is not known.

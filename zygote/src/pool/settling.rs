@@ -125,7 +125,7 @@ impl Policy {
     pub(super) fn changes_at(&self, now: Time, key: PoolKey) -> Option<Time> {
         let Some(Pool { settings, retired: false, .. }) = self.pools.get(&key) else { return None };
         let lineage = self.lineage(key)?;
-        let hand_over = self.hands_over_by(key);
+        let hand_over = self.hand_over_by(key);
         let expiry = lineage.reservations.next_expiry();
         let (_, fades_at) = lineage.demand.target(now, &settings.pace);
         let changes = [hand_over, expiry, fades_at, self.sleeps_at(key)];

@@ -2,7 +2,7 @@
 
 use crate::pool::Time;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::{PeerCredentials, PeerPidfd, SockType as SocketType};
 use nix::sys::socket::{
@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, umask};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use zyg_protocol::message::plain_text;
@@ -204,7 +204,10 @@ const TURN: Duration = Duration::from_secs(2);
 /// keeps no server from starting.
 fn turn_at(path: &Path) -> Option<Flock<fs::File>> {
     let parent = path.parent().filter(|parent| *parent != Path::new(""));
-    let mut directory = fs::File::open(parent.unwrap_or(Path::new("."))).ok()?;
+    // Not what is none: a FIFO would be waited for.
+    let mut opening = fs::OpenOptions::new();
+    opening.read(true).custom_flags(OFlag::O_DIRECTORY.bits());
+    let mut directory = opening.open(parent.unwrap_or(Path::new("."))).ok()?;
     let start = Instant::now();
     loop {
         match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {

@@ -265,7 +265,8 @@ impl Pools {
 
     /// The latest pools whose profiles are not what they were made from any more, or are no more, whose
     /// users are in other groups by now, whose roots are other directories, whose builds fail, for which
-    /// the host may be to blame and have been mended, and those that sleep, or do not, and should not by who is to be `sleepless`.
+    /// the host may be to blame and have been mended, and those that sleep, or do not, and should not by
+    /// who is to be `sleepless`.
     pub fn outdated(
         &self,
         config: &Config,

@@ -83,7 +83,7 @@ impl Server {
         let Some(pool) = pool.filter(|pool| self.pools[*pool].template == Some(parent)) else {
             return self.tell(Event::SetupFailed { slot, reason });
         };
-        if self.pools.policy.was_built(pool) {
+        if self.pools.policy.is_proven(pool) {
             self.tell(Event::SetupFailed { slot, reason });
             return self.make_anew(pool);
         }

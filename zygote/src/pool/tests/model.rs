@@ -6,10 +6,11 @@
 
 mod answers;
 mod end;
+mod generations;
 mod wants;
 
 use super::{Effect, Event, Limits, Policy, PoolKey, Settings, SlotKey, Time, WaiterKey};
-use crate::pool::{ColdReason, Counts, HANDOVER_MAX, RESERVATIONS_MAX, Served, Start};
+use crate::pool::{ColdReason, Counts, RESERVATIONS_MAX, Served, Start};
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,42 +165,6 @@ impl Model {
         }
     }
 
-    pub(super) fn supersede(&mut self, old: PoolKey, new: PoolKey, settings: Settings) {
-        let Some(pool) = self.pool(old) else { return };
-        let (uid, lineage) = (pool.uid, pool.lineage);
-        self.add(new, uid, settings, lineage);
-        let by = self.elapsed + HANDOVER_MAX;
-        let passed_over = self.lineage(new).newest;
-        let failed = self.pool(passed_over).is_some_and(|pool| pool.counts.failing.is_some());
-        let lineage = self.lineage_mut(new);
-        let in_force = lineage.in_force;
-        lineage.newest = new;
-        lineage.max = settings.max;
-        if passed_over == in_force || failed {
-            lineage.hand_over_by = by;
-        }
-        if passed_over != in_force {
-            self.retire_one(passed_over);
-        }
-        if self.pool(in_force).is_none_or(|pool| pool.retired) {
-            let lineage = self.lineage_mut(new);
-            (lineage.in_force, lineage.exchanged) = (new, 0);
-        }
-    }
-
-    pub(super) fn retire(&mut self, key: PoolKey) {
-        let Some(lineage) = self.pool(key).map(|pool| pool.lineage) else { return };
-        for pool in self.pools.iter_mut().filter(|pool| pool.lineage == lineage) {
-            pool.retired = true;
-        }
-    }
-
-    fn retire_one(&mut self, key: PoolKey) {
-        for pool in self.pools.iter_mut().filter(|pool| pool.key == key) {
-            pool.retired = true;
-        }
-    }
-
     pub(super) fn forget(&mut self, key: PoolKey) {
         let over = self.is_over(key);
         self.pools.retain(|pool| pool.key != key || !over);
@@ -315,23 +280,6 @@ impl Model {
 
     fn dying(&self, pool: Option<PoolKey>) -> u32 {
         self.count(pool, |state| matches!(state, State::Dying { .. }))
-    }
-
-    fn room(&self, key: PoolKey) -> u32 {
-        let lineage = self.lineage(key);
-        let members = self.pools.iter().filter(|pool| pool.lineage == lineage.key);
-        let newest = lineage.newest;
-        let known = self.pool(newest).is_some() && self.is_on_trial(newest);
-        let tried = known && (newest == key || self.held(newest) > 0);
-        let most = lineage.max + u32::from(tried);
-        most.saturating_sub(members.map(|pool| self.held(pool.key)).sum())
-    }
-
-    /// Whether a pool is to show that it can be built before it takes over.
-    fn is_on_trial(&self, key: PoolKey) -> bool {
-        let lineage = self.lineage(key);
-        let untried = self.pool(key).is_some_and(|pool| !pool.proven && !pool.retired);
-        lineage.newest == key && lineage.in_force != key && untried && !self.draining
     }
 
     fn asleep(&self, pool: &Pool) -> bool {
@@ -484,29 +432,6 @@ impl Model {
             start,
             batches_before,
         });
-    }
-
-    /// A pool whose builds have failed has its time to take over from the first one that succeeds.
-    fn build_succeeded(&mut self, slot: SlotKey) {
-        let (State::Spawning { .. }, Some(zygote)) = (self.state(slot), self.zygote(slot)) else {
-            return;
-        };
-        let (key, by) = (zygote.pool, self.elapsed + HANDOVER_MAX);
-        let Some(pool) = self.pools.iter_mut().find(|pool| pool.key == key) else { return };
-        pool.proven = true;
-        // As of the event before.
-        let failed = pool.counts.failing.is_some();
-        let lineage = self.lineage_mut(key);
-        if failed && lineage.newest == key {
-            lineage.hand_over_by = by;
-        }
-    }
-
-    /// A warm zygote is about to end.
-    fn warm_ended(&mut self, slot: SlotKey) {
-        let Some(pool) = self.zygote(slot).map(|zygote| zygote.pool) else { return };
-        let lineage = self.lineage_mut(pool);
-        lineage.exchanged += u32::from(lineage.in_force == pool && lineage.newest != pool);
     }
 
     fn condemn(&mut self, slot: SlotKey) {

@@ -89,9 +89,7 @@ fn a_new_pool_whose_builds_fail_does_not_take_the_place_of_one_that_serves() {
 #[test]
 fn a_new_pool_whose_builds_have_failed_takes_over_when_they_do_not_any_more() {
     let (mut story, old, new) = superseded(settings(2, 9), settings(2, 9));
-    for slot in story.spawns() {
-        story.fail(slot, "busy");
-    }
+    story.fail_all(&[(new, "busy")]);
     story.fail_for_ms(15_000, &[(new, "busy")]);
     assert_eq!(story.watched.policy.in_force(new), old);
     while story.spawns().is_empty() {
@@ -125,9 +123,7 @@ fn where_neither_can_be_built_the_new_pool_takes_over_and_says_why() {
 #[test]
 fn another_reload_does_not_put_in_force_what_nobody_has_built() {
     let (mut story, old, broken) = superseded(settings(2, 9), settings(2, 9));
-    for slot in story.spawns() {
-        story.fail(slot, "no such root");
-    }
+    story.fail_all(&[(broken, "no such root")]);
     story.fail_for_ms(60_000, &[(broken, "no such root")]);
     let new = story.watched.supersede(broken, settings(2, 9));
     story.tell(Event::TimePassed);

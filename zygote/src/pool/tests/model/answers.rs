@@ -1,38 +1,9 @@
 //! Whether each order is one that the rules allow at that moment.
 
-use super::{Lineage, Model, Pool, State, Waiting, Zygote};
-use crate::pool::{Denial, Effect, Policy, PoolKey, SlotKey, Start, WaiterKey};
+use super::{Model, Pool, State, Waiting, Zygote};
+use crate::pool::{Denial, Effect, PoolKey, SlotKey, Start, WaiterKey};
 
 impl Model {
-    /// The newest takes over when it is as good, or when its time is up; one of which nothing was built
-    /// yet not before one is, in the main.
-    pub(super) fn follow_hand_overs(&mut self, policy: &Policy) {
-        self.handed_over.clear();
-        for index in 0..self.pools.len() {
-            let (key, lineage) = (self.pools[index].key, self.pools[index].lineage);
-            let Lineage { in_force, newest, .. } = *self.lineage(key);
-            let told = policy.in_force(key);
-            if told != in_force {
-                assert_eq!(told, newest, "only the newest takes over");
-                let new = self.pool(newest).expect("it is known");
-                let old = self.pool(in_force).filter(|old| old.proven);
-                let fails = new.counts.failing.is_some();
-                let out = |old: &Pool| old.counts.failing.is_some();
-                let late = self.elapsed >= self.lineage(key).hand_over_by;
-                let may = new.proven || !fails && (late || old.is_some_and(out));
-                assert!(
-                    old.is_none() || new.retired || may,
-                    "nobody knows whether it can be built"
-                );
-                let group = self.lineages.iter_mut().find(|candidate| candidate.key == lineage);
-                let group = group.expect("it has one");
-                (group.in_force, group.exchanged) = (newest, 0);
-                self.retire_one(in_force);
-                self.handed_over.push(in_force);
-            }
-        }
-    }
-
     pub(super) fn apply_effect(&mut self, effect: &Effect) {
         if let Some(batch) = self.granting {
             let goes_on = matches!(effect, Effect::Grant { waiter, .. } if *waiter == batch);
