@@ -17,8 +17,7 @@ use super::time::Time;
 use super::{Effect, Policy, PoolKey, Served};
 use std::time::Duration;
 
-/// The longest that a pool stays in force beside a successor whose builds do not fail: one that can be
-/// built is ready long before.
+/// The longest that a pool stays in force beside a successor that has shown that it can be built.
 pub const HANDOVER_MAX: Duration = Duration::from_secs(10);
 
 /// The name of a lineage: the key of its first pool.
@@ -36,8 +35,9 @@ pub(super) struct Lineage {
     /// How many zygotes there may be of all generations together: what the newest says, or has said
     /// before it was forgotten.
     pub(super) max: u32,
-    /// When the newest takes over at the latest, unless its builds fail.
-    pub(super) hand_over_by: Time,
+    /// When the newest takes over at the latest, unless it is on trial: counted from the first build of a
+    /// successor that has succeeded in this hand-over.
+    pub(super) hand_over_by: Option<Time>,
     /// Warm zygotes of the pool in force that have ended in this hand-over, most of them to make room for
     /// the newest's.
     pub(super) exchanged: u32,
@@ -55,7 +55,7 @@ impl Lineage {
             in_force: first,
             newest: first,
             max,
-            hand_over_by: now,
+            hand_over_by: None,
             exchanged: 0,
             demand: Demand::default(),
             reservations: Reservations::default(),
@@ -80,16 +80,15 @@ impl Policy {
 
     /// A pool is the newest of its lineage from now on.
     pub(super) fn succeed(&mut self, old: PoolKey, new: PoolKey, max: u32) {
-        let now = self.timeline.now();
+        let Some(lineage) = self.lineage(old) else { return };
+        // One that goes on is not to last the longer for it, unless nothing came of it.
+        let goes_on = lineage.hands_over() && !self.fails(lineage.newest);
         let Some(lineage) = self.lineage_mut(old) else { return };
         let (in_force, passed_over) = (lineage.in_force, lineage.newest);
         lineage.members.push(new);
         lineage.newest = new;
         lineage.max = max;
-        // One that goes on is not to last the longer for it, unless nothing came of it.
-        if passed_over == in_force || self.fails(passed_over) {
-            self.begin_hand_over(now, in_force);
-        }
+        lineage.hand_over_by = lineage.hand_over_by.filter(|_| goes_on);
         if passed_over != in_force {
             self.retire_one(passed_over);
         }
@@ -101,20 +100,17 @@ impl Policy {
 
     /// The newest takes over as soon as it is as good as the one in force, or when there is no point
     /// in waiting for that. One of which nothing was ever built does not take the place of one of which
-    /// something was, unless there is no room to try, or that one's builds fail and its own do not.
+    /// something was, however long that lasts, unless that one's builds fail and its own do not.
     pub(super) fn hand_over(&mut self, now: Time, of: PoolKey) {
         let Some(lineage) = self.lineage(of).filter(|lineage| lineage.hands_over()) else { return };
         let (old, new) = (lineage.in_force, lineage.newest);
         let late = self.hand_over_by(of).is_some_and(|by| by <= now);
         let retired = self.pools.get(&new).is_none_or(|pool| pool.retired);
-        let over = if retired || !self.is_proven(old) {
-            true
-        } else if self.is_proven(new) {
-            late || self.slots.of(new).warm() >= self.equal(now, lineage)
-        } else {
-            late && self.slots.of(new).spawning() == 0 || self.is_out(now, old) && !self.fails(new)
+        let over = || match self.is_proven(new) {
+            true => late || self.slots.of(new).warm() >= self.equal(now, lineage),
+            false => self.is_out(now, old) && !self.fails(new),
         };
-        if over {
+        if retired || !self.is_proven(old) || over() {
             self.put_in_force(new);
             self.retire_one(old);
         }
@@ -128,24 +124,22 @@ impl Policy {
         self.target(now, lineage.newest).min(warm)
     }
 
-    /// When a hand-over is over at the latest; one to a pool whose builds fail lasts until they do not.
+    /// When a hand-over is over at the latest; one to a pool that is on trial lasts until it is not.
     pub(super) fn hand_over_by(&self, pool: PoolKey) -> Option<Time> {
         let lineage = self.lineage(pool).filter(|lineage| lineage.hands_over())?;
-        (!self.fails(lineage.newest)).then_some(lineage.hand_over_by)
+        lineage.hand_over_by.filter(|_| !self.is_on_trial(lineage.newest))
     }
 
-    /// A hand-over has [`HANDOVER_MAX`] from now on.
-    fn begin_hand_over(&mut self, now: Time, pool: PoolKey) {
-        if let Some(lineage) = self.lineage_mut(pool) {
-            lineage.hand_over_by = now.after(HANDOVER_MAX);
-        }
-    }
-
-    /// A build of a pool has succeeded. A pool whose builds have failed has time now to be as good as
-    /// the one in force.
+    /// A build of a pool has succeeded. A successor has [`HANDOVER_MAX`] from its first one to be as
+    /// good as the one in force, and from each that ends a row of failures.
     pub(super) fn build_succeeded(&mut self, now: Time, of: PoolKey) {
-        if self.fails(of) && self.lineage(of).is_some_and(|lineage| lineage.newest == of) {
-            self.begin_hand_over(now, of);
+        let fails = self.fails(of);
+        if let Some(lineage) = self.lineage_mut(of)
+            && lineage.hands_over()
+            && lineage.newest == of
+            && (fails || lineage.hand_over_by.is_none())
+        {
+            lineage.hand_over_by = Some(now.after(HANDOVER_MAX));
         }
         if let Some(pool) = self.pools.get_mut(&of) {
             pool.circuit.succeeded();
@@ -172,11 +166,12 @@ impl Policy {
         self.pools.get(&pool).is_some_and(|pool| pool.proven)
     }
 
-    /// Whether a pool is to show first that it can be built, which takes one zygote.
+    /// Whether a pool that is to take over is to show first that it can be built, which takes one
+    /// zygote.
     pub(super) fn is_on_trial(&self, pool: PoolKey) -> bool {
         let newest = |lineage: &Lineage| lineage.hands_over() && lineage.newest == pool;
-        let untried = |pool: &Pool| !pool.proven && !pool.retired;
-        self.pools.get(&pool).is_some_and(untried)
+        let in_doubt = |pool: &Pool| !pool.proven || pool.circuit.reason().is_some();
+        self.pools.get(&pool).is_some_and(|pool| in_doubt(pool) && !pool.retired)
             && self.lineage(pool).is_some_and(newest)
             && !self.draining
     }
@@ -191,7 +186,7 @@ impl Policy {
 
     fn put_in_force(&mut self, pool: PoolKey) {
         if let Some(lineage) = self.lineage_mut(pool) {
-            (lineage.in_force, lineage.exchanged) = (pool, 0);
+            (lineage.in_force, lineage.hand_over_by, lineage.exchanged) = (pool, None, 0);
         }
         self.touch(pool);
     }
@@ -215,14 +210,31 @@ impl Policy {
         }
     }
 
+    /// The trial of a pool may have been one more than there may be. When the pool is in force, that is
+    /// for nobody to lease: one warm zygote less for it.
+    pub(super) fn end_surplus(&mut self, now: Time, pool: PoolKey, effects: &mut Vec<Effect>) {
+        let Some(lineage) = self.lineage(pool) else { return };
+        if lineage.members.len() == 1 || lineage.hands_over() || lineage.in_force != pool {
+            return;
+        }
+        let members = lineage.members.iter().map(|member| self.slots.of(*member).living());
+        let surplus = members.fold(0, u32::saturating_add).saturating_sub(lineage.max);
+        for _ in 0..surplus {
+            let Some(slot) = self.slots.of(pool).stalest() else { return };
+            self.end(now, slot, None, effects);
+        }
+    }
+
     /// How many more zygotes the generations of a pool may have together. The newest says how many
-    /// there may be, and one more for its trial; what there is beyond that is not ended for it.
+    /// there may be, and one more for its trial, its first zygote or another try; what there is beyond
+    /// that is not ended for it.
     pub(super) fn room_of_lineage(&self, pool: PoolKey) -> u32 {
         let Some(lineage) = self.lineage(pool) else { return 0 };
         let held = lineage.members.iter().map(|member| self.slots.of(*member).total());
+        let has_own_place = |newest| !self.is_proven(newest) && self.slots.of(newest).total() > 0;
         let tried = lineage.hands_over()
             && self.is_on_trial(lineage.newest)
-            && (lineage.newest == pool || self.slots.of(lineage.newest).total() > 0);
+            && (lineage.newest == pool || has_own_place(lineage.newest));
         let most = lineage.max.saturating_add(tried.into());
         most.saturating_sub(held.fold(0, u32::saturating_add))
     }

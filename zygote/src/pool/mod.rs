@@ -212,17 +212,19 @@ impl Policy {
     ///
     /// While the hand-over lasts, `old` stays in force. It is over when the new one has as many
     /// warm zygotes as its target says or as the old one has and has lost meanwhile but to leases,
-    /// whichever is less; or after [`HANDOVER_MAX`], unless its builds fail. A new one of which nothing
-    /// was built yet is on trial: one is built whatever its target, and before that it takes over only
-    /// where the old one cannot be built either and it is not known to fail, or where there is no
-    /// room to try for so long. When it is over, the new one is in force, and the old one is retired.
+    /// whichever is less; or [`HANDOVER_MAX`] after its first build has succeeded. A new one of which
+    /// nothing was built yet, or whose builds fail, is on trial: one is built whatever its target, and
+    /// before anything was it takes over only where the old one cannot be built either and it is not
+    /// known to fail. When it is over, the new one is in force, and the old one is retired.
     /// Both together never exceed the new `max`, and one more for a trial, by anything that is built
     /// from now on: where that, or the server, has no room for the new one's builds, warm zygotes of
-    /// the old one make it, one for each.
+    /// the old one make it, one for each. Leases never exceed it, but for those that there are and
+    /// those of what was warm.
     ///
     /// A pool that is superseded while it is itself a successor is retired at once, and its
     /// predecessor stays in force until the newest takes over, for no longer than it would have unless
-    /// the builds of the former failed. What was learned of the demand, reservations and served counts are those of all generations together.
+    /// the builds of the former failed. What was learned of the demand, reservations and served counts
+    /// are those of all generations together.
     ///
     /// The successor of a pool that is not known is itself not known.
     pub fn supersede(&mut self, old: PoolKey, settings: Settings) -> PoolKey {

@@ -80,7 +80,7 @@ impl Policy {
             room = room.min(left).saturating_sub(self.missing_of_successor(now, key));
         } else if (room == 0 || takes_over && left == 0)
             && wants.total() > 0
-            // Nobody gives way to what has failed.
+            // Nobody gives way to what has failed: it has a place of its own.
             && !(self.is_on_trial(key) && self.fails(key))
         {
             self.make_room_in_lineage(now, key, wants.of_waiters(), effects);

@@ -76,6 +76,7 @@ impl Policy {
         if self.pools.get(&key).is_some_and(|pool| pool.retired) {
             self.clear_out(now, key, effects);
         }
+        self.end_surplus(now, key, effects);
         let shrinks_at = self.shrink(now, key, effects);
         let wants_at = self.publish_wants(now, key, effects);
         self.rank(now, key);

@@ -165,10 +165,14 @@ impl Holdings {
         count(self.quarantined.len())
     }
 
+    /// Those that are leased or may be.
+    pub(super) fn living(&self) -> u32 {
+        self.spawning() + self.warm() + self.leased + self.returning()
+    }
+
     /// All that must be paid for.
     pub(super) fn total(&self) -> u32 {
-        let alive = self.spawning() + self.warm() + self.leased + self.returning();
-        alive + self.dying() + self.quarantined()
+        self.living() + self.dying() + self.quarantined()
     }
 
     /// The zygote that has been parked longest: the next ones to be granted are others.

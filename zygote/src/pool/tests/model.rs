@@ -65,7 +65,7 @@ struct Lineage {
     in_force: PoolKey,
     newest: PoolKey,
     max: u32,
-    hand_over_by: Duration,
+    hand_over_by: Option<Duration>,
     /// Warm zygotes of the pool in force that have ended in this hand-over.
     exchanged: u32,
     reservations: Vec<(Duration, u32)>,
@@ -156,7 +156,7 @@ impl Model {
                 in_force: key,
                 newest: key,
                 max: settings.max,
-                hand_over_by: self.elapsed,
+                hand_over_by: None,
                 exchanged: 0,
                 reservations: Vec::new(),
                 served: Served::default(),

@@ -288,15 +288,108 @@ fn a_full_server_is_no_reason_to_wait_nor_for_a_gap() {
 #[test]
 fn a_hand_over_that_goes_on_lasts_no_longer_for_the_next_reload() {
     let spawn_timeout = HANDOVER_MAX * 2;
-    let slow = Settings { spawn_timeout, ..settings(2, 9) };
+    let slow = Settings { spawn_timeout, ..settings(2, 99) };
     let (mut story, _, mut newest) = superseded(slow, slow);
     for _ in 0..4 {
+        // One of the two that it is to have, and the other hangs.
+        let slot = story.spawns()[0];
+        story.tell(Event::ZygoteReady { slot });
         story.live_ms(2_499);
         newest = story.watched.supersede(newest, slow);
         assert_ne!(story.watched.policy.in_force(newest), newest);
+        story.tell(Event::TimePassed);
     }
+    let slot = story.spawns()[0];
+    story.tell(Event::ZygoteReady { slot });
     story.live_ms(4);
     assert_eq!(story.watched.policy.in_force(newest), newest);
+}
+
+#[test]
+fn after_one_that_hangs_the_next_has_all_its_time() {
+    let spawn_timeout = HANDOVER_MAX * 2;
+    let slow = Settings { spawn_timeout, ..settings(2, 9) };
+    let (mut story, old, hangs) = superseded(slow, slow);
+    story.live_ms(15_000);
+    let new = story.watched.supersede(hangs, slow);
+    story.tell(Event::TimePassed);
+    assert_eq!(story.watched.policy.in_force(new), old, "nobody has built it");
+    let slot = story.spawns()[0];
+    story.tell(Event::ZygoteReady { slot });
+    story.live_ms(9_999);
+    assert_eq!(story.watched.policy.in_force(new), old, "it is not as warm");
+    story.live_ms(1);
+    assert_eq!(story.watched.policy.in_force(new), new);
+}
+
+/// All there is is leased, and so is what was built beyond that to try.
+#[test]
+fn what_cannot_be_tried_has_the_next_place_and_does_not_take_over_before() {
+    let mut story = Story::warm(settings(1, 2));
+    let old = story.pool;
+    let leases = [story.lease(1), {
+        story.ready_all();
+        story.lease(2)
+    }];
+    let broken = story.watched.supersede(old, settings(1, 1));
+    story.tell(Event::TimePassed);
+    assert_eq!(story.builders(), [], "max is less now");
+    story.live_ms(60_000);
+    assert_eq!(story.watched.policy.in_force(broken), old, "however long that lasts");
+    story.acquire_of(old, 3);
+    story.end(leases[0]);
+    assert_eq!(story.builders(), [broken], "it comes before who waits");
+    story.fail_all(&[(broken, "no such root")]);
+    assert_eq!(story.watched.policy.in_force(broken), old);
+    story.end(leases[1]);
+    assert_eq!(story.builders(), [old]);
+}
+
+#[test]
+fn what_was_built_to_try_is_not_leased_beyond_max() {
+    let mut story = Story::warm(settings(1, 1));
+    let old = story.pool;
+    let lease = story.lease(1);
+    let new = story.watched.supersede(old, settings(1, 1));
+    story.tell(Event::TimePassed);
+    let trial = story.ready_all();
+    assert_eq!(story.watched.policy.in_force(new), new, "it can be built");
+    assert_eq!(story.destroyed(), trial);
+    story.tell(Event::ZygoteGone { slot: trial[0] });
+    assert_eq!(story.acquire_of(new, 2), []);
+    story.end(lease);
+    assert_eq!(story.builders(), [new]);
+    let slot = story.spawns()[0];
+    let cold = Start::Cold(ColdReason::Exhausted);
+    assert_eq!(story.tell(Event::ZygoteReady { slot }), [granted(2, slot, cold)]);
+}
+
+#[test]
+fn a_new_pool_that_fails_after_its_first_build_takes_nothing_more_from_the_old_one() {
+    let (mut story, old, new) = superseded(settings(4, 4), settings(4, 4));
+    let slot = story.spawns()[0];
+    story.tell(Event::ZygoteReady { slot });
+    while story.builders().is_empty() {
+        // They are exchanged one by one.
+        let slot = story.destroyed()[0];
+        story.tell(Event::ZygoteGone { slot });
+    }
+    assert_eq!(story.builders(), [new]);
+    story.fail_all(&[(new, "no such root")]);
+    assert_eq!(story.counts_of(old).spawning, 1, "it is refilled as far as there is room");
+    for slot in story.watched.model.known.clone() {
+        story.tell(Event::ZygoteReady { slot });
+    }
+    let mut tried = 0;
+    while story.now_ms < 60_000 {
+        story.now_ms = story.deadline_ms().expect("a try is due");
+        story.wait_ms(0);
+        assert_eq!(story.destroyed(), [], "there is a place to try, and none is made");
+        tried += story.builders().iter().filter(|builds| **builds == new).count();
+        story.fail_all(&[(new, "no such root")]);
+    }
+    assert!(tried > 5, "{tried}");
+    assert_eq!((story.watched.policy.in_force(new), story.counts_of(old).warm), (old, 3));
 }
 
 #[test]

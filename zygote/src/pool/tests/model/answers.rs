@@ -210,7 +210,10 @@ impl Model {
                 let beyond = idle > pool.counts.target && self.waiters(pool.key) == 0;
                 let surplus = pool.retired && idle > 0;
                 let makes_room = self.makes_room(pool) || self.made_room(zygote.pool);
-                assert!(beyond || surplus || makes_room, "a zygote is wasted");
+                let lineage = self.lineage(zygote.pool);
+                let in_force = lineage.in_force == zygote.pool && lineage.newest == zygote.pool;
+                let one_too_many = in_force && self.surplus(lineage) > 0;
+                assert!(beyond || surplus || makes_room || one_too_many, "a zygote is wasted");
                 self.warm_ended(slot);
                 self.become_state(slot, State::Dying { was_ready: true, since: self.elapsed });
             }

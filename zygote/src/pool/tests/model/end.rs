@@ -73,21 +73,23 @@ impl Model {
                 _ => {}
             }
         }
+        for lineage in self.lineages.iter().filter(|lineage| lineage.in_force == lineage.newest) {
+            if self.warm(lineage.in_force) > 0 {
+                assert_eq!(self.surplus(lineage), 0, "one more may be leased than there may be");
+            }
+        }
         for lineage in self.lineages.iter().filter(|lineage| lineage.in_force != lineage.newest) {
             let (Some(old), Some(new)) = (self.pool(lineage.in_force), self.pool(lineage.newest))
             else {
                 continue;
             };
             assert!(old.proven && !new.retired, "nothing is lost with the one in force");
-            let late = self.elapsed >= lineage.hand_over_by && new.counts.failing.is_none();
             if new.proven {
                 let has_had = self.warm(old.key) + lineage.exchanged;
                 let warm = if self.waiters(old.key) > 0 { 0 } else { has_had };
                 assert!(self.warm(new.key) < new.counts.target.min(warm), "the newest is as good");
-                assert!(!late, "a hand-over lasts too long");
-            } else {
-                let builds = self.spawning(Some(new.key)) > 0 || self.draining;
-                assert!(!late || builds, "a hand-over lasts too long");
+                let late = lineage.hand_over_by.is_some_and(|by| self.elapsed >= by);
+                assert!(!late || self.is_on_trial(new.key), "a hand-over lasts too long");
             }
         }
     }

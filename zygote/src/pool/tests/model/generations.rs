@@ -1,6 +1,6 @@
 //! Pools that take each other's place.
 
-use super::{Lineage, Model, Pool, State};
+use super::{Lineage, Model, Pool, State, Zygote};
 use crate::pool::{HANDOVER_MAX, Policy, PoolKey, Settings, SlotKey};
 
 impl Model {
@@ -13,7 +13,6 @@ impl Model {
         let Some(pool) = self.pool(old) else { return };
         let (uid, lineage) = (pool.uid, pool.lineage);
         self.add(new, uid, settings, lineage);
-        let by = self.elapsed + HANDOVER_MAX;
         let passed_over = self.lineage(new).newest;
         let failed = self.pool(passed_over).is_some_and(|pool| pool.counts.failing.is_some());
         let lineage = self.lineage_mut(new);
@@ -21,14 +20,14 @@ impl Model {
         lineage.newest = new;
         lineage.max = settings.max;
         if passed_over == in_force || failed {
-            lineage.hand_over_by = by;
+            lineage.hand_over_by = None;
         }
         if passed_over != in_force {
             self.retire_one(passed_over);
         }
         if self.pool(in_force).is_none_or(|pool| pool.retired) {
             let lineage = self.lineage_mut(new);
-            (lineage.in_force, lineage.exchanged) = (new, 0);
+            (lineage.in_force, lineage.hand_over_by, lineage.exchanged) = (new, None, 0);
         }
     }
 
@@ -49,20 +48,32 @@ impl Model {
         let lineage = self.lineage(key);
         let members = self.pools.iter().filter(|pool| pool.lineage == lineage.key);
         let newest = lineage.newest;
-        let known = self.pool(newest).is_some() && self.is_on_trial(newest);
-        let tried = known && (newest == key || self.held(newest) > 0);
+        let own = |newest: &Pool| newest.key == key || !newest.proven && self.held(newest.key) > 0;
+        let tried = self.pool(newest).is_some_and(|pool| self.is_on_trial(newest) && own(pool));
         let most = lineage.max + u32::from(tried);
         most.saturating_sub(members.map(|pool| self.held(pool.key)).sum())
+    }
+
+    /// How many more of a lineage are leased, or may be, than there may be.
+    pub(super) fn surplus(&self, lineage: &Lineage) -> u32 {
+        let lives = |zygote: &&Zygote| {
+            let dies = matches!(zygote.state, State::Dying { .. } | State::Quarantined { .. });
+            self.pool(zygote.pool).is_some_and(|pool| pool.lineage == lineage.key) && !dies
+        };
+        let living = self.zygotes.iter().filter(lives).count() as u32;
+        living.saturating_sub(lineage.max)
     }
 
     /// Whether a pool is to show that it can be built before it takes over.
     pub(super) fn is_on_trial(&self, key: PoolKey) -> bool {
         let lineage = self.lineage(key);
-        let untried = self.pool(key).is_some_and(|pool| !pool.proven && !pool.retired);
-        lineage.newest == key && lineage.in_force != key && untried && !self.draining
+        let in_doubt = |pool: &Pool| !pool.proven || pool.counts.failing.is_some();
+        let in_doubt = self.pool(key).is_some_and(|pool| in_doubt(pool) && !pool.retired);
+        lineage.newest == key && lineage.in_force != key && in_doubt && !self.draining
     }
 
-    /// A pool whose builds have failed has its time to take over from the first one that succeeds.
+    /// A pool has its time to take over from the first build that succeeds, and from the first after
+    /// failures.
     pub(super) fn build_succeeded(&mut self, slot: SlotKey) {
         let (State::Spawning { .. }, Some(zygote)) = (self.state(slot), self.zygote(slot)) else {
             return;
@@ -73,8 +84,9 @@ impl Model {
         // As of the event before.
         let failed = pool.counts.failing.is_some();
         let lineage = self.lineage_mut(key);
-        if failed && lineage.newest == key {
-            lineage.hand_over_by = by;
+        let begins = failed || lineage.hand_over_by.is_none();
+        if begins && lineage.newest == key && lineage.in_force != key {
+            lineage.hand_over_by = Some(by);
         }
     }
 
@@ -97,17 +109,15 @@ impl Model {
                 assert_eq!(told, newest, "only the newest takes over");
                 let new = self.pool(newest).expect("it is known");
                 let old = self.pool(in_force).filter(|old| old.proven);
-                let fails = new.counts.failing.is_some();
-                let out = |old: &Pool| old.counts.failing.is_some();
-                let late = self.elapsed >= self.lineage(key).hand_over_by;
-                let may = new.proven || !fails && (late || old.is_some_and(out));
+                let fails = |pool: &Pool| pool.counts.failing.is_some();
+                let may = new.proven || !fails(new) && old.is_some_and(fails);
                 assert!(
                     old.is_none() || new.retired || may,
                     "nobody knows whether it can be built"
                 );
                 let group = self.lineages.iter_mut().find(|candidate| candidate.key == lineage);
                 let group = group.expect("it has one");
-                (group.in_force, group.exchanged) = (newest, 0);
+                (group.in_force, group.hand_over_by, group.exchanged) = (newest, None, 0);
                 self.retire_one(in_force);
                 self.handed_over.push(in_force);
             }
